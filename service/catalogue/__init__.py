@@ -1,0 +1,1 @@
+"""Architectures by name, data sets by name, and the model repository on disk."""
