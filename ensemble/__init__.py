@@ -1,0 +1,37 @@
+"""Many models from one: symmetry ensembles of a trained PyTorch classifier."""
+
+from ensemble import architectures, controls
+from ensemble.activations import activation
+from ensemble.architectures import Architecture
+from ensemble.artifact import load
+from ensemble.digests import network_digest, tensor_digest
+from ensemble.generate import Progress, generate
+from ensemble.generation import Generation, SiteReport
+from ensemble.members import SymmetryEnsemble
+from ensemble.prediction import Prediction
+from ensemble.recipe import Recipe, presets
+from ensemble.sites import Site, find_sites
+
+__all__ = [
+    # generation
+    "Generation",
+    "Progress",
+    "Recipe",
+    "SiteReport",
+    "generate",
+    "presets",
+    # ensembles
+    "Prediction",
+    "SymmetryEnsemble",
+    "load",
+    # structure
+    "Architecture",
+    "Site",
+    "activation",
+    "architectures",
+    "controls",
+    "find_sites",
+    # identity
+    "network_digest",
+    "tensor_digest",
+]

@@ -1,0 +1,217 @@
+"""An ensemble on disk: two safetensors files and a manifest with their digests. Never pickle.
+
+    FOLDER/manifest.json        schema version, architecture, layers, generation record, versions, SHA-256 of the files
+    FOLDER/base.safetensors     the base's state dictionary
+    FOLDER/members.safetensors  per changed layer, weights and biases stacked over members
+
+The folder appears whole or not at all: it is written beside its place and renamed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ensemble.architectures import Architecture
+from ensemble.architectures import build as build_architecture
+from ensemble.errors import ArtifactError, InputError, LevelsetError
+from ensemble.generation import Generation
+from ensemble.layers import LayerRef
+from ensemble.members import StackedLayer, SymmetryEnsemble
+
+SCHEMA = "levelset/ensemble"
+SCHEMA_VERSION = 1
+FILES = ("base.safetensors", "members.safetensors")
+
+
+def save(ensemble: SymmetryEnsemble, folder: Path, *, architecture: Architecture | None = None) -> None:
+    """Write `ensemble` to `folder`, which must not exist yet (an empty one may).
+
+    Args:
+        ensemble: what to write.
+        folder: its place; parents are created.
+        architecture: names the base's class so that `load` can rebuild it without being handed a factory.
+
+    Raises:
+        InputError: the folder exists and is not empty; nothing in it was touched.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"save: expected a new or empty folder, got {folder.name!r} with content; choose another name")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        save_file({name: _plain(tensor) for name, tensor in ensemble.base.state_dict().items()}, staging / FILES[0])
+        save_file(_member_tensors(ensemble), staging / FILES[1])
+        manifest = _manifest(ensemble, architecture, staging)
+        (staging / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+        for path in (*staging.iterdir(), staging):
+            _sync(path)
+        staging.chmod(0o755)
+        os.replace(staging, folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def load(
+    folder: str | Path, *, device: str | torch.device = "cpu", build: Callable[[], nn.Module] | None = None
+) -> SymmetryEnsemble:
+    """Return the ensemble written to `folder`, verified, on `device`.
+
+    Args:
+        folder: where `save` wrote it.
+        device: where its tensors go.
+        build: returns an untrained network of the base's class; needed only if no architecture was named when saving.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, from a newer version, or does not fit the network's class.
+        InputError: the artifact names no architecture and no `build` was given.
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+    try:
+        for name in FILES:
+            _verify(path / name, manifest["files"][name])
+        base_state = load_file(path / FILES[0], device=str(device))
+        tensors = load_file(path / FILES[1], device=str(device))
+        layers = [_stacked(entry, tensors) for entry in manifest["layers"]]
+        input_shape = [int(size) for size in manifest["input_shape"]]
+        generation = None if manifest["generation"] is None else Generation.from_dict(manifest["generation"])
+        _check_finite({**base_state, **tensors})
+        base = _build_base(manifest, build).to(device)
+        base.load_state_dict(base_state, strict=True)
+        return SymmetryEnsemble(base.eval(), input_shape, layers, generation)
+    except ArtifactError:
+        raise
+    except LevelsetError as error:
+        if manifest["architecture"] is None and build is None:
+            raise
+        raise ArtifactError(f"artifact {path.name!r}: {error}") from error
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(
+            f"artifact {path.name!r}: expected files that fit their manifest, got {type(error).__name__} ({reason}); "
+            "restore it from a copy or build it again"
+        ) from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of an artifact; tensors are not read.
+
+    Raises:
+        ArtifactError: it is missing, not JSON, of another schema, or from a newer version.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ArtifactError(
+            f"artifact {folder.name!r}: expected a readable manifest.json, got {type(error).__name__}; "
+            "the folder is no artifact or it is damaged"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise ArtifactError(
+            f"artifact {folder.name!r}: expected schema {SCHEMA!r}, got something else in manifest.json"
+        )
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"artifact {folder.name!r}: expected schema version {SCHEMA_VERSION}, got {manifest.get('schema_version')!r}; "
+            "it was written by another version of levelset"
+        )
+    missing = {"files", "layers", "input_shape", "generation", "architecture", "digest", "members"} - set(manifest)
+    if missing:
+        raise ArtifactError(f"artifact {folder.name!r}: expected a whole manifest, got one without {sorted(missing)}")
+    return manifest
+
+
+def _manifest(ensemble: SymmetryEnsemble, architecture: Architecture | None, folder: Path) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "architecture": None
+        if architecture is None
+        else {"key": architecture.key, "options": dict(architecture.options)},
+        "input_shape": list(ensemble.input_shape),
+        "num_classes": ensemble.num_classes,
+        "members": ensemble.size,
+        "digest": ensemble.digest,
+        "layers": [{"layer": layer.ref.layer, "norm": layer.ref.norm} for layer in ensemble.layers],
+        "generation": None if ensemble.generation is None else ensemble.generation.to_dict(),
+        "files": {name: _sha256(folder / name) for name in FILES},
+        "versions": {"torch": torch.__version__, "safetensors": safetensors.__version__},
+    }
+
+
+def _member_tensors(ensemble: SymmetryEnsemble) -> dict[str, Tensor]:
+    tensors = {}
+    for layer in ensemble.layers:
+        tensors[f"{layer.ref}.weight"] = _plain(layer.weight)
+        if layer.bias is not None:
+            tensors[f"{layer.ref}.bias"] = _plain(layer.bias)
+    return tensors
+
+
+def _stacked(entry: dict[str, Any], tensors: dict[str, Tensor]) -> StackedLayer:
+    ref = LayerRef(str(entry["layer"]), None if entry["norm"] is None else str(entry["norm"]))
+    return StackedLayer(ref, tensors[f"{ref}.weight"], tensors.get(f"{ref}.bias"))
+
+
+def _build_base(manifest: dict[str, Any], build: Callable[[], nn.Module] | None) -> nn.Module:
+    if build is not None:
+        return build()
+    named = manifest["architecture"]
+    if named is None:
+        raise InputError(
+            "load: the artifact names no architecture; expected build=..., a function that returns the base's class"
+        )
+    return build_architecture(Architecture(str(named["key"]), dict(named["options"])))
+
+
+def _check_finite(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ArtifactError(f"artifact tensor {name}: expected finite values, got NaN or infinity")
+
+
+def _verify(path: Path, expected: object) -> None:
+    found = _sha256(path)
+    if found != expected:
+        raise ArtifactError(
+            f"artifact {path.parent.name!r}: {path.name} is damaged: expected SHA-256 {str(expected)[:12]}..., "
+            f"got {found[:12]}...; restore it from a copy or build it again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    # safetensors refuses tensors that share memory.
+    return tensor.detach().to("cpu").contiguous().clone()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""Ensembles that a claim must be held against: built like the real one, without what it claims.
+
+`exact_ensemble` is the null test of every evaluation: an exact symmetry changes no output, so it protects nobody.
+`scrambled_ensemble` knows nothing and looks hard to attack. `noise_ensemble` moves every weight as far, in no direction.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ensemble.action import exact_action
+from ensemble.graph import trace
+from ensemble.groups import PositiveMonomial
+from ensemble.layers import fold
+from ensemble.members import MemberLayers, SymmetryEnsemble, folded_base, replaced, with_members
+from ensemble.sites import sites_of
+
+
+def exact_ensemble(
+    network: nn.Module, example_input: Tensor, *, members: int, rng: torch.Generator, powers_of_two: bool = False
+) -> SymmetryEnsemble:
+    """Return members that compute the base's own function: permutation x positive scaling at every site.
+
+    Args:
+        network: trained classifier in evaluation mode.
+        example_input: `[batch ...]`, one row is enough.
+        members: how many.
+        rng: CPU generator.
+        powers_of_two: scale by powers of two and do not permute: outputs then equal the base's to the last bit, up to
+            the rounding of folding a BatchNorm.
+    """
+    traced = trace(network, example_input)
+    sites = sites_of(traced)
+    group = PositiveMonomial(powers_of_two=powers_of_two)
+    built: list[MemberLayers] = []
+    for _ in range(members):
+        layers: MemberLayers = {}
+        for site in sites:
+            lower, upper = (
+                layers[ref] if ref in layers else fold(traced.graph, ref) for ref in (site.lower, site.upper)
+            )
+            element = group.sample(site.hidden, scale=0.5, rng=rng)
+            layers[site.lower], layers[site.upper] = exact_action(lower, upper, element, site.activation)
+        built.append(layers)
+    return SymmetryEnsemble.from_members(network, example_input, built)
+
+
+def scrambled_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator) -> SymmetryEnsemble:
+    """Return the ensemble with the entries of every changed weight permuted: networks that know nothing.
+
+    Args:
+        ensemble: the ensemble under test.
+        rng: CPU generator of the permutations.
+    """
+    members = []
+    for index in range(ensemble.size):
+        layers = {}
+        for ref, layer in ensemble.member_layers(index).items():
+            order = torch.randperm(layer.weight.numel(), generator=rng).to(layer.weight.device)
+            shuffled = layer.weight.reshape(-1)[order].reshape(layer.weight.shape)
+            layers[ref] = replaced(layer, shuffled, layer.bias)
+        members.append(layers)
+    return with_members(ensemble, members)
+
+
+def noise_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator, factor: float = 1.0) -> SymmetryEnsemble:
+    """Return members whose weights are W + factor |W' - W| Z/|Z|: moved as far as the real ones, in random directions.
+
+    Args:
+        ensemble: the ensemble under test; W is the base's (folded) weight, W' a member's.
+        rng: CPU generator of Z.
+        factor: multiplies the distance; 1 is `weight_noise_equal_norm`.
+    """
+    base = folded_base(ensemble)
+    members = []
+    for index in range(ensemble.size):
+        layers = {}
+        for ref, layer in ensemble.member_layers(index).items():
+            own = base[ref]
+            bias = layer.bias
+            if bias is not None:
+                start = torch.zeros_like(bias) if own.bias is None else own.bias
+                bias = _moved(start, bias, factor, rng)
+            layers[ref] = replaced(layer, _moved(own.weight, layer.weight, factor, rng), bias)
+        members.append(layers)
+    return with_members(ensemble, members)
+
+
+def _moved(start: Tensor, end: Tensor, factor: float, rng: torch.Generator) -> Tensor:
+    direction = torch.randn(start.shape, generator=rng, dtype=torch.float64)
+    step = direction / torch.linalg.vector_norm(direction) * factor
+    return start + step.to(start) * torch.linalg.vector_norm(end - start)

@@ -1,0 +1,50 @@
+"""The one small PGD that search crafts its inputs with. Evaluation never uses it: see the attacks package."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CHUNK = 128
+
+
+def craft(
+    network: nn.Module,
+    inputs: Tensor,
+    *,
+    radius: float,
+    steps: int,
+    bounds: tuple[float, float],
+    rng: torch.Generator,
+) -> Tensor:
+    """Return adversarial copies of `inputs` under Linf, against the network's own clean prediction.
+
+    No labels are needed: the pseudo-label is the network's answer on the clean input. Random start, signed steps of
+    2.5 radius / steps, last iterate.
+
+    Args:
+        network: in evaluation mode.
+        inputs: `[batch ...]` inside `bounds`.
+        radius: Linf radius in input units.
+        steps: gradient steps.
+        bounds: least and largest input value.
+        rng: CPU generator of the random start.
+    """
+    noise = (torch.rand(inputs.shape, generator=rng, dtype=inputs.dtype) * 2 - 1).to(inputs.device) * radius
+    chunks = zip(inputs.split(CHUNK), noise.split(CHUNK), strict=True)
+    return torch.cat([_craft_chunk(network, x, start, radius, steps, bounds) for x, start in chunks])
+
+
+def _craft_chunk(
+    network: nn.Module, x: Tensor, noise: Tensor, radius: float, steps: int, bounds: tuple[float, float]
+) -> Tensor:
+    with torch.no_grad():
+        labels = network(x).argmax(1)
+    adversarial = (x + noise).clamp(*bounds)
+    for _ in range(steps):
+        probe = adversarial.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = F.cross_entropy(network(probe), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, probe)
+        moved = adversarial + (2.5 * radius / steps) * gradient.sign()
+        adversarial = torch.minimum(torch.maximum(moved, x - radius), x + radius).clamp(*bounds)
+    return adversarial.detach()

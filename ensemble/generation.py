@@ -1,0 +1,80 @@
+"""The record of what generation did: enough to judge every member and to say which data it saw."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ensemble.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteReport:
+    """What was done at one site of one member.
+
+    Attributes:
+        site: the site's name.
+        hidden: units the group element acts on.
+        regressors: inputs of the refit per output unit.
+        rows: rows of the refit (calibration inputs x positions).
+        rank: numerical rank of the regressors.
+        residual: relative error of the refit on all rows; 0 reproduces the base on the calibration inputs.
+        condition: condition number of the ridge-stabilised Gram matrix.
+        element_condition: condition number of the group element.
+        start_residual: residual on the probe rows before the search.
+        end_residual: residual on the probe rows after it.
+    """
+
+    site: str
+    hidden: int
+    regressors: int
+    rows: int
+    rank: int
+    residual: float
+    condition: float
+    element_condition: float
+    start_residual: float
+    end_residual: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What was done to make an ensemble.
+
+    Attributes:
+        recipe: the settings.
+        seed: initial seed of the generator.
+        calibration_rows: unlabelled inputs used.
+        calibration_digest: their digest, for the check that evaluation inputs are others.
+        base_digest: digest of the base network.
+        sites: per member, per site.
+        agreement: per member, share of calibration inputs on which its label is the base's.
+    """
+
+    recipe: Recipe
+    seed: int
+    calibration_rows: int
+    calibration_digest: str
+    base_digest: str
+    sites: tuple[tuple[SiteReport, ...], ...]
+    agreement: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Generation":
+        """Return the record that `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, InputError: the values are not such a record.
+        """
+        members = tuple(tuple(SiteReport(**report) for report in reports) for reports in values["sites"])
+        return cls(
+            **{
+                **values,
+                "recipe": Recipe.from_dict(values["recipe"]),
+                "sites": members,
+                "agreement": tuple(values["agreement"]),
+            }
+        )

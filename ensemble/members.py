@@ -1,0 +1,253 @@
+"""`SymmetryEnsemble`: the untouched base, and many members stored as the parameters of their sites only."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ensemble.digests import state_digest
+from ensemble.errors import InputError
+from ensemble.execution import LoopPlan
+from ensemble.generation import Generation
+from ensemble.graph import TracedNetwork, trace
+from ensemble.layers import FoldedLayer, LayerRef, fold, unfold
+from ensemble.prediction import Prediction, log_mean_probability, predict_from
+
+if TYPE_CHECKING:
+    from ensemble.architectures import Architecture
+
+MemberLayers = dict[LayerRef, FoldedLayer]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedLayer:
+    """One changed layer of all members, BatchNorm folded in.
+
+    Attributes:
+        ref: where it lives in the base.
+        weight: `[member out inp ...]`.
+        bias: `[member out]`, or None.
+    """
+
+    ref: LayerRef
+    weight: Tensor
+    bias: Tensor | None
+
+
+class SymmetryEnsemble(nn.Module):
+    """Many members of one base network, run as one classifier; always in evaluation mode.
+
+    Args:
+        base: trained network in evaluation mode; a copy is kept, the caller's is never touched.
+        input_shape: shape of one input, without the batch axis.
+        layers: the changed layers, stacked over members.
+        generation: the record of how they were made, or None for a control.
+
+    Raises:
+        InputError: no layers, layers of different member counts, or shapes that are not the base's.
+        TraceError: torch.fx cannot follow the base.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        input_shape: Sequence[int],
+        layers: Sequence[StackedLayer],
+        generation: Generation | None = None,
+    ) -> None:
+        super().__init__()
+        self.base = copy.deepcopy(base).requires_grad_(False)
+        self.input_shape = tuple(input_shape)
+        self.generation = generation
+        self._refs = tuple(layer.ref for layer in layers)
+        _check_layers(self.base, layers)
+        for index, layer in enumerate(layers):
+            self.register_buffer(f"weight_{index}", layer.weight.detach().clone())
+            self.register_buffer(f"bias_{index}", None if layer.bias is None else layer.bias.detach().clone())
+        self._plan: LoopPlan | None = None
+        self.train(False)
+        self._trace()
+
+    @classmethod
+    def from_members(cls, base: nn.Module, example_input: Tensor, members: Sequence[MemberLayers]) -> Self:
+        """Return the ensemble of members given one by one, each with the same changed layers.
+
+        Args:
+            base: the network they were made from.
+            example_input: `[batch ...]`, for the shape of one input.
+            members: per member, its changed layers.
+        """
+        layers = []
+        for ref in members[0]:
+            own = [member[ref] for member in members]
+            biases = [layer.bias for layer in own if layer.bias is not None]
+            weight = torch.stack([layer.weight for layer in own])
+            layers.append(StackedLayer(ref, weight, torch.stack(biases) if biases else None))
+        return cls(base, example_input.shape[1:], layers)
+
+    def with_generation(self, generation: Generation) -> Self:
+        """Return this ensemble with its record attached."""
+        self.generation = generation
+        return self
+
+    @property
+    def size(self) -> int:
+        """Return the number of members."""
+        return int(self.layers[0].weight.shape[0])
+
+    @property
+    def layers(self) -> tuple[StackedLayer, ...]:
+        """Return the changed layers, stacked over members."""
+        return tuple(
+            StackedLayer(ref, getattr(self, f"weight_{index}"), getattr(self, f"bias_{index}"))
+            for index, ref in enumerate(self._refs)
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Return the number of classes."""
+        traced = self._trace()
+        return traced.shapes[traced.output.name][1]
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 over the base's and the members' parameters: equal digests answer alike."""
+        tensors = {f"base.{name}": value for name, value in self.base.state_dict(keep_vars=False).items()}
+        tensors |= {f"buffer.{name}": value for name, value in self.base.named_buffers()}
+        for layer in self.layers:
+            tensors[f"member.{layer.ref}.weight"] = layer.weight
+            if layer.bias is not None:
+                tensors[f"member.{layer.ref}.bias"] = layer.bias
+        return state_digest(tensors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the log of the mean member probability `[batch classes]` for inputs `[batch ...]`."""
+        return log_mean_probability(self.member_logits(x))
+
+    def member_logits(self, x: Tensor) -> Tensor:
+        """Return every member's logits `[member batch classes]` for inputs `[batch ...]`.
+
+        Raises:
+            InputError: the inputs have another shape, dtype or device than the ensemble's.
+        """
+        self._check_input(x)
+        return self._current_plan().run(x)
+
+    def predict(self, x: Tensor) -> Prediction:
+        """Return labels, probabilities and uncertainty for inputs `[batch ...]`; no gradient is kept."""
+        with torch.inference_mode():
+            return predict_from(self.member_logits(x))
+
+    def member(self, index: int) -> nn.Module:
+        """Return member `index` as a standalone network of the base's class, in evaluation mode.
+
+        Raises:
+            InputError: there is no such member.
+        """
+        if not isinstance(index, int) or not 0 <= index < self.size:
+            raise InputError(f"member: expected an integer in 0..{self.size - 1}, got {index!r}")
+        network = copy.deepcopy(self.base)
+        network.load_state_dict(self.member_state(index), strict=True)
+        return network
+
+    def member_state(self, index: int) -> dict[str, Tensor]:
+        """Return the state dictionary of member `index`; it loads strictly into the base's class."""
+        state = self.base.state_dict()
+        for layer in self.layers:
+            bias = None if layer.bias is None else layer.bias[index]
+            state |= unfold(self.base, layer.ref, layer.weight[index], bias)
+        return {name: value.clone() for name, value in state.items()}
+
+    def member_layers(self, index: int) -> MemberLayers:
+        """Return member `index`'s changed layers, BatchNorm folded in; views, not copies."""
+        return {
+            layer.ref: FoldedLayer(
+                _template(self.base, layer.ref), layer.weight[index], None if layer.bias is None else layer.bias[index]
+            )
+            for layer in self.layers
+        }
+
+    def save(self, folder: str | Path, *, architecture: "Architecture | None" = None) -> None:
+        """Write the ensemble to a new folder; see `ensemble.artifact.save`."""
+        from ensemble.artifact import save  # the artifact room imports this one
+
+        save(self, Path(folder), architecture=architecture)
+
+    def train(self, mode: bool = True) -> Self:
+        """Return self in evaluation mode, whatever is asked: members are not trained."""
+        return super().train(False)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        # .to(device) replaces the tensors that the traced graph reads.
+        self._plan = None
+        return super()._apply(*args, **kwargs)
+
+    def _trace(self) -> TracedNetwork:
+        reference = self.layers[0].weight
+        example = torch.zeros(1, *self.input_shape, dtype=reference.dtype, device=reference.device)
+        return trace(self.base, example)
+
+    def _current_plan(self) -> LoopPlan:
+        if self._plan is None:
+            overrides: list[Mapping[str, Any]] = []
+            for index in range(self.size):
+                members = self.member_layers(index)
+                norms = {ref.norm: _unchanged for ref in members if ref.norm is not None}
+                overrides.append({ref.layer: layer for ref, layer in members.items()} | norms)
+            self._plan = LoopPlan(self._trace(), overrides)
+        return self._plan
+
+    def _check_input(self, x: Tensor) -> None:
+        weight = self.layers[0].weight
+        if x.ndim != 1 + len(self.input_shape) or tuple(x.shape[1:]) != self.input_shape:
+            expected = ["batch", *self.input_shape]
+            raise InputError(f"inputs: expected shape {expected}, got {list(x.shape)}; one row per input")
+        if x.dtype != weight.dtype or x.device != weight.device:
+            raise InputError(
+                f"inputs: expected {weight.dtype} on {weight.device} (the ensemble's), got {x.dtype} on {x.device}; "
+                "convert the inputs or move the ensemble"
+            )
+
+
+def folded_base(ensemble: SymmetryEnsemble) -> MemberLayers:
+    """Return the base's own layers at the places where members differ, BatchNorm folded in."""
+    return {layer.ref: fold(ensemble.base, layer.ref) for layer in ensemble.layers}
+
+
+def with_members(ensemble: SymmetryEnsemble, members: Sequence[MemberLayers]) -> SymmetryEnsemble:
+    """Return an ensemble of the same base with other members; it has no generation record."""
+    layers = ensemble.layers
+    example = torch.empty(0, *ensemble.input_shape, dtype=layers[0].weight.dtype, device=layers[0].weight.device)
+    return SymmetryEnsemble.from_members(ensemble.base, example, [dict(member) for member in members])
+
+
+def replaced(layer: FoldedLayer, weight: Tensor, bias: Tensor | None) -> FoldedLayer:
+    """Return the layer with other parameters."""
+    return replace(layer, weight=weight, bias=bias)
+
+
+def _template(base: nn.Module, ref: LayerRef) -> Any:
+    return base.get_submodule(ref.layer)
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+def _check_layers(base: nn.Module, layers: Sequence[StackedLayer]) -> None:
+    if not layers:
+        raise InputError("an ensemble: expected at least one changed layer, got none")
+    sizes = {layer.weight.shape[0] for layer in layers}
+    if len(sizes) != 1 or 0 in sizes:
+        raise InputError(f"an ensemble: expected the same number of members (>= 1) in every layer, got {sorted(sizes)}")
+    for layer in layers:
+        module = base.get_submodule(layer.ref.layer)
+        own = tuple(module.weight.shape) if isinstance(module.weight, Tensor) else ()
+        if tuple(layer.weight.shape[1:]) != own:
+            raise InputError(f"{layer.ref}: expected members' weights {list(own)}, got {list(layer.weight.shape[1:])}")
+        if layer.bias is not None and tuple(layer.bias.shape[1:]) != own[:1]:
+            raise InputError(f"{layer.ref}: expected members' biases {list(own[:1])}, got {list(layer.bias.shape[1:])}")
