@@ -15,6 +15,7 @@ from ensemble.errors import ArtifactError, InputError
 PICKLED = (".pt", ".th", ".pth", ".bin", ".ckpt")
 NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts put the weights inside a checkpoint
 PREFIXES = ("module.", "_orig_mod.", "model.")  # what data parallelism, compilation and training wrappers prepend
+COUNTER = ".num_batches_tracked"  # old checkpoints lack it, and in eval mode no answer depends on it
 INNER = "network."  # where our own normalising wrapper keeps the published network
 
 
@@ -62,7 +63,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def align(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Return `state` with wrapper prefixes removed (or the one of our own wrapper added) where that makes it fit."""
+    """Return `state` under the names `network` uses.
+
+    Wrapper prefixes are removed, or the one of our own wrapper added, where no name fits otherwise; the batch counters
+    that old checkpoints lack are taken from the network.
+    """
     expected = set(network.state_dict())
     result = dict(state)
     for prefix in PREFIXES:
@@ -70,7 +75,8 @@ def align(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
             result = {key.removeprefix(prefix): tensor for key, tensor in result.items()}
     if expected and all(key.startswith(INNER) for key in expected) and not expected & set(result):
         result = {INNER + key: tensor for key, tensor in result.items()}
-    return result
+    counters = {key: value for key, value in network.state_dict().items() if key.endswith(COUNTER)}
+    return {**counters, **result}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ INFO = "model.json"
 ARTIFACT = "artifact"
 HIDDEN = ".new-"
 
-Build = Callable[[Architecture], nn.Module]
+Build = Callable[[], nn.Module]
 
 
 class ModelRepository:
@@ -91,17 +91,24 @@ class ModelRepository:
             name: name of the ensemble.
             version: decimal version; the newest one when None.
             device: where the parameters go.
-            build: makes the base network of an architecture the catalogue does not know.
+            build: returns an untrained base network; needed where the record names no architecture.
 
         Raises:
-            UnknownName: no such ensemble or version, or its architecture is not known here.
-            ArtifactError: the artifact is damaged or is not the one the record names.
+            UnknownName: no such ensemble or version.
+            InputError: the record names no architecture and no `build` was given.
+            ArtifactError: the artifact is damaged, is not the one the record names, or its architecture is not known.
         """
         info = self.info(name, version)
         folder = self._folder(name, info.version) / ARTIFACT
         if not folder.is_dir():
             raise ArtifactError(f"ensemble {name} version {info.version}: expected its artifact, got none; restore it")
-        loaded = ensemble.load(folder, device=str(device), build=build)
+        if info.architecture is None and build is None:
+            raise InputError(
+                f"ensemble {name}: expected the network's own code, since its record names no architecture, got none; "
+                "pass --arch FILE.py:FACTORY, or declare the factory in the entry-point group levelset.architectures "
+                "and build again to serve it"
+            )
+        loaded = ensemble.load(folder, device=device, build=build)
         if loaded.digest != info.digest:
             raise ArtifactError(
                 f"ensemble {name} version {info.version}: expected digest {info.digest}, got {loaded.digest}; the "
@@ -115,7 +122,6 @@ class ModelRepository:
         model: SymmetryEnsemble,
         *,
         architecture: Architecture | None,
-        input_shape: Sequence[int],
         dataset: str | None = None,
         class_names: Sequence[str] | None = None,
     ) -> ModelInfo:
@@ -125,16 +131,15 @@ class ModelRepository:
             name: letters, digits, `_` and `-`; at most 96 characters.
             model: what to store.
             architecture: how the base network is built again; None where only its author can.
-            input_shape: `(C, H, W)` of one input.
             dataset: data set the calibration inputs came from.
             class_names: one name per class.
 
         Raises:
-            InputError: the name is not allowed, or shape and classes do not fit the network.
+            InputError: the name is not allowed, the inputs are not images, or the class names do not fit.
             ArtifactError: the folder cannot be written.
         """
         check_name(name)
-        record = _record(name, model, architecture, input_shape, dataset, class_names)
+        record = _record(name, model, architecture, dataset, class_names)
         home = self.folder / name
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -187,37 +192,22 @@ class ModelRepository:
         return sorted((entry.name for entry in home.iterdir() if VERSION.fullmatch(entry.name)), key=int)
 
 
-def count_classes(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Return the number of classes the model answers for inputs of a shape `(C, H, W)`.
-
-    Raises:
-        InputError: the model does not accept such inputs.
-    """
-    parameter = next(model.parameters(), None)
-    device = "cpu" if parameter is None else parameter.device
-    try:
-        with torch.no_grad():
-            logits = model(torch.zeros(1, *input_shape, device=device))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"input shape: expected one the network accepts, got {list(input_shape)} ({_first_line(error)}); "
-            "check the data set against the architecture"
-        ) from error
-    return int(logits.shape[-1])
-
-
 def _record(
     name: str,
     model: SymmetryEnsemble,
     architecture: Architecture | None,
-    input_shape: Sequence[int],
     dataset: str | None,
     class_names: Sequence[str] | None,
 ) -> ModelInfo:
-    classes = count_classes(model, input_shape)
-    if class_names is not None and len(class_names) != classes:
-        raise InputError(f"class names: expected {classes}, got {len(class_names)}; name each class once")
-    channels, height, width = input_shape
+    if class_names is not None and len(class_names) != model.num_classes:
+        raise InputError(
+            f"class names: expected {model.num_classes}, got {len(class_names)}; name each class of the network once"
+        )
+    if len(model.input_shape) != 3:
+        raise InputError(
+            f"input shape: expected images (C, H, W), got {model.input_shape}; only image classifiers can be served"
+        )
+    channels, height, width = model.input_shape
     generation = model.generation
     return ModelInfo(
         name=name,
@@ -227,12 +217,12 @@ def _record(
         digest=model.digest,
         base_digest=network_digest(model.base),
         input_shape=(channels, height, width),
-        num_classes=classes,
+        num_classes=model.num_classes,
         class_names=None if class_names is None else tuple(class_names),
         dataset=dataset,
-        calibration_digest=generation.calibration_digest,
+        calibration_digest=None if generation is None else generation.calibration_digest,
         created_at=datetime.now(UTC),
-        generation=generation.to_dict(),
+        generation={} if generation is None else generation.to_dict(),
     )
 
 

@@ -40,7 +40,7 @@ def load_compiled_operators(folder: Path) -> bool:
     loaded = False
     for library in sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]):
         try:
-            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
+            torch.ops.load_library(str(library))
         except OSError:  # linked against libraries of another torch build
             continue
         loaded = True
@@ -51,10 +51,10 @@ def define_operator_schemas() -> None:
     """Define the two operator schemas torchvision expects; a second call changes nothing."""
     if _KEPT:
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for name in OPERATORS:
         try:
-            library.define(name + SIGNATURE)  # type: ignore[no-untyped-call]
+            library.define(name + SIGNATURE)
         except RuntimeError:  # defined already, by an earlier owner
             continue
     _KEPT.append(library)

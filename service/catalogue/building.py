@@ -1,0 +1,144 @@
+"""From trained weights and a data set to a stored ensemble, as one recorded step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import ensemble
+from ensemble import Recipe
+from ensemble.architectures import Architecture
+from ensemble.errors import InputError
+from service.catalogue import architectures, user_network
+from service.catalogue.checkpoints import load_weights
+from service.catalogue.datasets import DataSet
+from service.catalogue.model_info import ModelInfo
+from service.catalogue.names import check_name
+from service.catalogue.repository import ModelRepository
+
+ENOUGH = 500  # calibration images used where the caller names no number
+CALIBRATION = "calibration"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """A trained base network and how it is built again.
+
+    Attributes:
+        network: in eval mode, on its device.
+        architecture: catalogue key and options; None for a network from the user's own file.
+    """
+
+    network: nn.Module
+    architecture: Architecture | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be built.
+
+    Attributes:
+        name: name of the ensemble.
+        members: how many networks.
+        recipe: settings of the generation.
+        seed: seed of everything random.
+        calibration: how many calibration images; all, but at most 500, when None.
+    """
+
+    name: str
+    members: int
+    recipe: Recipe
+    seed: int
+    calibration: int | None = None
+
+
+def trained_network(key: str, weights: Path, *, num_classes: int, device: str = "cpu") -> TrainedNetwork:
+    """Return the network of an architecture key, or of the user's own `file.py:factory`, with trained weights in it.
+
+    Raises:
+        UnknownName: the key is not known.
+        InputError: the weights are missing or do not fit, or there is no such device.
+        ArtifactError: the weights are damaged.
+    """
+    if user_network.is_file_reference(key):
+        network, architecture = user_network.build_from_file(key, num_classes=num_classes), None
+    else:
+        architecture = architectures.architecture(key, num_classes=num_classes)
+        network = architectures.build(key, num_classes=num_classes)
+    load_weights(network, weights)
+    return TrainedNetwork(network.to(checked_device(device)), architecture)
+
+
+def build(
+    base: TrainedNetwork,
+    source: DataSet,
+    order: Order,
+    repository: ModelRepository,
+    *,
+    progress: Callable[[Any], None] | None = None,
+) -> ModelInfo:
+    """Return the record of an ensemble built on the calibration part of a data set and stored in the repository.
+
+    The labels of the calibration part are not used.
+
+    Raises:
+        LevelsetError: the name, the numbers or the network do not allow it; nothing is stored then.
+    """
+    check_name(order.name)  # before minutes of work
+    classes = count_classes(base.network, source.input_shape)
+    if classes != source.num_classes:
+        raise InputError(
+            f"data set {source.name}: expected {classes} classes like the network, got {source.num_classes}; "
+            "use the data set the network was trained on"
+        )
+    n = min(source.size(CALIBRATION), ENOUGH) if order.calibration is None else order.calibration
+    inputs = source.part(CALIBRATION, n).inputs.to(next(base.network.parameters()).device)
+    rng = torch.Generator().manual_seed(order.seed)
+    model = ensemble.generate(
+        base.network, inputs, members=order.members, recipe=order.recipe, rng=rng, progress=progress
+    )
+    return repository.add(
+        order.name,
+        model,
+        architecture=base.architecture,
+        dataset=source.name,
+        class_names=source.class_names,
+    )
+
+
+def count_classes(network: nn.Module, input_shape: Sequence[int]) -> int:
+    """Return the number of classes a network answers for inputs of a shape `(C, H, W)`.
+
+    Raises:
+        InputError: the network does not accept such inputs.
+    """
+    device = next(network.parameters()).device
+    try:
+        with torch.no_grad():
+            logits = network(torch.zeros(2, *input_shape, device=device))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"input shape: expected one the network accepts, got {list(input_shape)} ({str(error)[:200]}); "
+            "check the data set against the architecture"
+        ) from error
+    return int(logits.shape[-1])
+
+
+def checked_device(name: str) -> torch.device:
+    """Return the torch device of a name.
+
+    Raises:
+        InputError: it is malformed or this machine does not have it.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device: expected cpu, cuda or cuda:<n>, got {name!r}; choose one of them") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: expected one of this machine's {torch.cuda.device_count()} GPUs, got {name!r}; use cpu"
+        )
+    return device
