@@ -85,9 +85,10 @@ def sample_action(g: Tensor, z: Tensor, sigma: Elementwise) -> Tensor:
 
 
 def completed_basis_action(g: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
-    """Return pi(g, Z) = R_S R_A^-1 `[hidden hidden]` for a batch: the group action that generalises one sample.
+    """Return pi(g, Z) = R_S R_A^-1 `[hidden hidden]` for a batch: one sample's action, generalised.
 
-    R_A completes A = sigma(g Z) to a basis through its full QR factorisation. Identity and cocycle hold; pi is invertible.
+    R_A completes A = sigma(g Z) to a basis through its full QR factorisation. Identity and cocycle hold; pi is
+    invertible.
 
     Args:
         g: `[hidden hidden]`.
@@ -97,7 +98,8 @@ def completed_basis_action(g: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
     Raises:
         CalibrationError: more samples than hidden units, or linearly dependent activations.
     """
-    return _completed_basis(sigma(Z)) @ torch.linalg.inv(_completed_basis(sigma(g @ Z)))
+    inverse: Tensor = torch.linalg.inv(_completed_basis(sigma(g @ Z)))
+    return _completed_basis(sigma(Z)) @ inverse
 
 
 def minimum_norm_action(g: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
@@ -110,7 +112,8 @@ def minimum_norm_action(g: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
         Z: pre-activations, one sample per column `[hidden samples]`.
         sigma: the activation function.
     """
-    return sigma(Z) @ torch.linalg.pinv(sigma(g @ Z))
+    pseudo_inverse: Tensor = torch.linalg.pinv(sigma(g @ Z))
+    return sigma(Z) @ pseudo_inverse
 
 
 def _householder(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,14 +135,14 @@ def _completed_basis(A: Tensor) -> Tensor:
     hidden, samples = A.shape
     if samples > hidden:
         raise CalibrationError(
-            f"expected at most {hidden} samples (one per hidden unit), got {samples}; use least squares"
+            f"expected at most {hidden} samples (one per hidden unit), got {samples}; fit by least squares"
         )
     rank = int(torch.linalg.matrix_rank(A))
     if rank < samples:
-        raise CalibrationError(
-            f"expected linearly independent activations, got rank {rank} of {samples} samples; drop some"
-        )
+        raise CalibrationError(f"expected independent activations, got rank {rank} of {samples} samples; drop some")
     frame, upper = torch.linalg.qr(A, mode="complete")
-    completed = torch.eye(hidden, dtype=A.dtype, device=A.device) * (torch.linalg.matrix_norm(A) / samples**0.5)
+    fill = float(torch.linalg.matrix_norm(A)) / samples**0.5
+    completed = fill * torch.eye(hidden, dtype=A.dtype, device=A.device)
     completed[:samples, :samples] = upper[:samples]
-    return frame @ completed
+    basis: Tensor = frame @ completed
+    return basis

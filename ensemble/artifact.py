@@ -31,6 +31,8 @@ from ensemble.members import StackedLayer, SymmetryEnsemble
 SCHEMA = "levelset/ensemble"
 SCHEMA_VERSION = 1
 FILES = ("base.safetensors", "members.safetensors")
+# What reading a damaged file or fitting foreign tensors into a network raises.
+_DAMAGE = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
 
 
 def save(ensemble: SymmetryEnsemble, folder: Path, *, architecture: Architecture | None = None) -> None:
@@ -97,15 +99,7 @@ def load(
         if manifest["architecture"] is None and build is None:
             raise
         raise ArtifactError(f"artifact {path.name!r}: {error}") from error
-    except (
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(
             f"artifact {path.name!r}: expected files that fit their manifest, got {type(error).__name__} ({reason}); "
@@ -132,8 +126,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     if manifest.get("schema_version") != SCHEMA_VERSION:
         raise ArtifactError(
-            f"artifact {folder.name!r}: expected schema version {SCHEMA_VERSION}, got {manifest.get('schema_version')!r}; "
-            "it was written by another version of levelset"
+            f"artifact {folder.name!r}: expected schema version {SCHEMA_VERSION}, got "
+            f"{manifest.get('schema_version')!r}; it was written by another version of levelset"
         )
     missing = {"files", "layers", "input_shape", "generation", "architecture", "digest", "members"} - set(manifest)
     if missing:

@@ -99,8 +99,8 @@ class NormalEquations:
         mean_diagonal = float(self._gram.diagonal()[:q].mean())
         if not mean_diagonal > 0 or mean_diagonal == float("inf"):
             raise CalibrationError(
-                f"the refit's regressors: expected finite activations that are not all zero, got mean square {mean_diagonal:g}; "
-                "every unit of this site is dead (or blew up) on the calibration inputs: use other inputs or a smaller scale"
+                f"the refit's regressors: expected finite activations, not all 0, got mean square {mean_diagonal:g}; "
+                "every unit of this site is dead (or blew up) on the calibration inputs: use others or a smaller scale"
             )
         shift = ridge * mean_diagonal
         gram = self._gram.clone()
@@ -132,8 +132,8 @@ def _factorise(gram: Tensor, moment: Tensor) -> Tensor:
     factor, status = torch.linalg.cholesky_ex(gram)
     if int(status) != 0:
         raise CalibrationError(
-            f"the Gram matrix of size {gram.shape[0]} is singular in float64 (no Cholesky factor at row {int(status)}): "
-            "the regressors are linearly dependent; set ridge >= 1e-6 or add calibration inputs"
+            f"the Gram matrix of size {gram.shape[0]} is singular in float64 (no Cholesky factor, row {int(status)}): "
+            "the regressors are dependent; set ridge >= 1e-6 or add calibration inputs"
         )
     return torch.cholesky_solve(moment.T, factor).T
 

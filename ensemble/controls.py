@@ -1,7 +1,7 @@
 """Ensembles that a claim must be held against: built like the real one, without what it claims.
 
 `exact_ensemble` is the null test of every evaluation: an exact symmetry changes no output, so it protects nobody.
-`scrambled_ensemble` knows nothing and looks hard to attack. `noise_ensemble` moves every weight as far, in no direction.
+`scrambled_ensemble` knows nothing and looks hard to attack. `noise_ensemble` moves every weight as far, at random.
 """
 
 import torch
@@ -87,5 +87,6 @@ def noise_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator, factor: 
 
 def _moved(start: Tensor, end: Tensor, factor: float, rng: torch.Generator) -> Tensor:
     direction = torch.randn(start.shape, generator=rng, dtype=torch.float64)
-    step = direction / torch.linalg.vector_norm(direction) * factor
-    return start + step.to(start) * torch.linalg.vector_norm(end - start)
+    distance = factor * float(torch.linalg.vector_norm(end - start))
+    step = direction * (distance / float(torch.linalg.vector_norm(direction)))
+    return start + step.to(start)

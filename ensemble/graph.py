@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -62,8 +63,7 @@ class TracedNetwork:
             values: value of every input node.
             override: module name -> what to call in its place.
         """
-        args = map_arg(node.args, lambda read: values[read])
-        kwargs = map_arg(node.kwargs, lambda read: values[read])
+        args, kwargs = _arguments(node, values)
         if node.op == "call_module":
             target = str(node.target)
             module = override[target] if target in override else self.graph.get_submodule(target)
@@ -72,7 +72,6 @@ class TracedNetwork:
             assert callable(node.target)
             return node.target(*args, **kwargs)
         if node.op == "call_method":
-            assert isinstance(args, tuple)
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         assert node.op == "get_attr"
         owner, _, attribute = str(node.target).rpartition(".")
@@ -117,6 +116,12 @@ class TracedNetwork:
         return found
 
 
+def _arguments(node: fx.Node, values: Mapping[fx.Node, object]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # torch.fx types an argument as anything a graph may hold; what comes back are the values put in its place.
+    read = cast("Callable[[fx.Node], Any]", values.__getitem__)
+    return cast("tuple[Any, ...]", map_arg(node.args, read)), cast("dict[str, Any]", map_arg(node.kwargs, read))
+
+
 def _count_uses(todo: Sequence[fx.Node], *, keep: Sequence[fx.Node]) -> dict[fx.Node, int]:
     uses: dict[fx.Node, int] = {}
     for node in todo:
@@ -141,8 +146,8 @@ def trace(network: nn.Module, example_input: Tensor) -> TracedNetwork:
         graph = fx.symbolic_trace(network)
     except Exception as error:  # torch.fx raises whatever the traced code raises
         raise TraceError(
-            f"torch.fx cannot trace {type(network).__name__}: {_innermost(error)}; expected a forward without branches on "
-            "tensor values; move such code into a module marked as a leaf, or rewrite it with torch operations"
+            f"torch.fx cannot trace {type(network).__name__}: {_innermost(error)}; expected a forward without branches "
+            "on tensor values; rewrite them with torch operations (torch.where), or move them out of the network"
         ) from error
     _remove_inplace(graph)
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
@@ -153,8 +158,8 @@ def trace(network: nn.Module, example_input: Tensor) -> TracedNetwork:
             ShapeProp(graph).propagate(example_input[:1])
     except Exception as error:
         raise TraceError(
-            f"{type(network).__name__} fails on an input of shape {tuple(example_input[:1].shape)}: {_innermost(error)}; "
-            "pass inputs of the shape the network was trained on"
+            f"{type(network).__name__} fails on an input of shape {tuple(example_input[:1].shape)}: "
+            f"{_innermost(error)}; pass inputs of the shape the network was trained on"
         ) from error
     shapes = {
         node.name: tuple(node.meta["tensor_meta"].shape)
@@ -184,7 +189,7 @@ def _remove_inplace(graph: fx.GraphModule) -> None:
                 node.kwargs = {**node.kwargs, "inplace": False}
         elif node.op == "call_module" and getattr(graph.get_submodule(node.target), "inplace", False):
             pure = copy.copy(graph.get_submodule(node.target))
-            pure.inplace = False
+            setattr(pure, "inplace", False)  # noqa: B010 - the attribute is not declared on nn.Module
             graph.set_submodule(node.target, pure)
     graph.recompile()
 

@@ -8,6 +8,8 @@ Sampling takes `scale` (the multiplier tau of a random Lie-algebra element): 0 g
 further along the orbit. A group with no continuous part ignores it.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -159,6 +161,7 @@ class GeneralLinear:
 
     def project(self, matrix: Tensor) -> GroupElement:
         """Return the element with `matrix`'s singular vectors and its small singular values lifted to the bound."""
+        left: Tensor
         left, singular, right = torch.linalg.svd(matrix.to("cpu", torch.float64))
         floor = float(singular[0]) / self.max_condition * (1 + 1e-6)
         if float(singular[-1]) >= floor:
@@ -167,15 +170,14 @@ class GeneralLinear:
 
 
 def _direction(hidden: int, rng: torch.Generator) -> Tensor:
-    return torch.randn(hidden, hidden, dtype=torch.float64, generator=rng) / hidden**0.5
+    return torch.randn(hidden, hidden, dtype=torch.float64, generator=rng) / math.sqrt(hidden)
 
 
-def _explain_monomial(matrix: Tensor, *, entries: object, want: str) -> tuple[bool, str]:
+def _explain_monomial(matrix: Tensor, *, entries: Callable[[Tensor], bool], want: str) -> tuple[bool, str]:
     support = matrix.abs() > TOLERANCE
     single = bool((support.sum(0) == 1).all()) and bool((support.sum(1) == 1).all())
     if not single:
         return False, "expected one entry in every row and column"
-    assert callable(entries)
     values = matrix[support]
     return bool(
         entries(values)

@@ -54,7 +54,8 @@ class FoldedLayer:
         """Return the layer's output for input activations."""
         if isinstance(self.template, nn.Linear):
             return F.linear(x, self.weight, self.bias)
-        return self.template._conv_forward(x, self.weight, self.bias)
+        output: Tensor = self.template._conv_forward(x, self.weight, self.bias)
+        return output
 
     def mix_output(self, matrix: Tensor) -> "FoldedLayer":
         """Return the layer whose output units are mixed: W' = g W, b' = g b, with g `[out out]`."""
@@ -90,8 +91,8 @@ def fold(network: nn.Module, ref: LayerRef) -> FoldedLayer:
     if mean is None or variance is None:
         raise InputError(f"{ref.norm}: expected running statistics, got none; set track_running_stats=True")
     # In float64: the fold must not add rounding of its own to what it is compared with.
-    gamma = torch.ones_like(variance) if norm.weight is None else norm.weight.detach()
-    beta = torch.zeros_like(mean) if norm.bias is None else norm.bias.detach()
+    gamma = norm.weight.detach() if norm.affine else torch.ones_like(variance)
+    beta = norm.bias.detach() if norm.affine else torch.zeros_like(mean)
     factor = gamma.double() / torch.sqrt(variance.double() + norm.eps)
     start = torch.zeros_like(mean) if bias is None else bias
     folded_weight = weight.double() * factor.reshape(-1, *[1] * (weight.ndim - 1))
@@ -124,12 +125,12 @@ def unfold(network: nn.Module, ref: LayerRef, weight: Tensor, bias: Tensor | Non
     out = torch.zeros_like(norm.running_mean) if bias is None else bias
     if layer.bias is not None:
         entries[f"{ref.layer}.bias"] = torch.zeros_like(out)
-    entries[f"{ref.norm}.running_mean"] = torch.zeros_like(norm.running_mean)
     entries[f"{ref.norm}.running_var"] = torch.full_like(norm.running_var, 1.0 - norm.eps)
-    if norm.weight is not None:
-        entries[f"{ref.norm}.weight"] = torch.ones_like(norm.running_mean)
-        entries[f"{ref.norm}.bias"] = out
-    else:
+    if not norm.affine:
         # Without beta the bias moves into the running mean: (x - mean) * 1.
-        entries[f"{ref.norm}.running_mean"] = -out
-    return entries
+        return entries | {f"{ref.norm}.running_mean": -out}
+    return entries | {
+        f"{ref.norm}.running_mean": torch.zeros_like(norm.running_mean),
+        f"{ref.norm}.weight": torch.ones_like(norm.running_mean),
+        f"{ref.norm}.bias": out,
+    }

@@ -184,7 +184,8 @@ class SymmetryEnsemble(nn.Module):
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         # .to(device) replaces the tensors that the traced graph reads.
         self._plan = None
-        return super()._apply(*args, **kwargs)
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
 
     def _trace(self) -> TracedNetwork:
         reference = self.layers[0].weight

@@ -58,4 +58,7 @@ def predict_from(member_logits: Tensor) -> Prediction:
 
 
 def _entropy(log_probabilities: Tensor) -> Tensor:
-    return -torch.special.xlogy(log_probabilities.exp(), log_probabilities.exp()).sum(-1)
+    probabilities = log_probabilities.exp()
+    # xlogy: a probability that underflows to 0 contributes 0, not NaN.
+    surprise: Tensor = torch.special.xlogy(probabilities, probabilities)
+    return -surprise.sum(-1)

@@ -149,7 +149,7 @@ def _descend(
             optimiser.step()
     if not bool(torch.isfinite(g).all()):
         raise CalibrationError(
-            "orbit search: expected a finite group element, got NaN or infinity; lower search_rate or scale in the recipe"
+            "orbit search: expected finite values, got NaN or infinity; lower the recipe's search_rate or scale"
         )
     return g.detach()
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ensemble.activations import ADDITIONS, Activation, activation_of_node
+from ensemble.activations import ADDITIONS, TABLE, Activation, activation_of_node
 from ensemble.errors import NoSiteError
 from ensemble.graph import TracedNetwork, trace
 from ensemble.layers import LayerRef
@@ -108,8 +108,8 @@ def sites_of(traced: TracedNetwork) -> list[Site]:
         refused = [f"{entry.layer}: {entry.reason}" for entry in found if isinstance(entry, RefusedSite)]
         listed = "; ".join(refused) if refused else "no Linear or Conv layer is followed by a known activation"
         raise NoSiteError(
-            f"{type(traced.graph).__name__}: expected at least one lower layer - activation - upper layer, got none ({listed}); "
-            "known activations are listed by ensemble.activations.TABLE"
+            f"{type(traced.graph).__name__}: expected at least one lower layer - activation - upper layer, got none "
+            f"({listed}); known activations: {', '.join(row.name for row in TABLE)}"
         )
     return sites
 
