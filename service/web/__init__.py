@@ -1,0 +1,1 @@
+"""What a person looks at: the offline report, its charts, and the pages of the service."""

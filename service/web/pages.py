@@ -1,0 +1,75 @@
+"""The pages of the service as HTML text: data in, text out; routes decide where the data comes from."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from service.web.policy import PAGE_META_POLICY
+from service.web.records import Badge, Record, event_row, job_row, model_row, plain, report_row
+from service.web.rendering import environment
+
+BUSY_SECONDS: Final = 1
+IDLE_SECONDS: Final = 10
+
+
+def render_dashboard(
+    models: Iterable[Record],
+    jobs: Iterable[Record],
+    reports: Iterable[Record],
+    health: Record,
+    *,
+    origin: str = "http://127.0.0.1:8000",
+) -> str:
+    """Return the start page: health, ensembles, jobs and reports, each list in the given order.
+
+    Args:
+        models: descriptions of the model repository (`ModelInfo`).
+        jobs: job resources of the API.
+        reports: report resources of the API, `{id, status, summary, created_at}`.
+        health: `{"ready": bool}`, further entries with text values are shown beside it.
+        origin: scheme, host and port under which the service answers, for the example command.
+    """
+    rows = [job_row(job) for job in jobs]
+    stored = [model_row(model) for model in models]
+    state = plain(health)
+    ready = bool(state.get("ready", False))
+    notes = [f"{name.replace('_', ' ')} {value}" for name, value in state.items() if isinstance(value, str) and value]
+    note = "; ".join(notes) or ("The service answers requests." if ready else "The service does not take requests now.")
+    busy = any(row.is_open for row in rows)
+    return _render(
+        "dashboard",
+        models=stored,
+        jobs=rows,
+        reports=[report_row(report) for report in reports],
+        health=Badge("ready", "good") if ready else Badge("not ready", "warn"),
+        health_note=note,
+        origin=origin,
+        example=stored[0].name if stored else "digits",
+        refresh=BUSY_SECONDS if busy else IDLE_SECONDS,
+    )
+
+
+def render_job(job: Record, events: Iterable[Record]) -> str:
+    """Return the page of one job: state, progress, what may be done to it, its specification and its events.
+
+    Args:
+        job: the job resource of the API.
+        events: its events in any order; the page shows the newest first.
+    """
+    row = job_row(job)
+    log = sorted((event_row(event) for event in events), key=lambda event: event.seq, reverse=True)
+    return _render("job", job=row, events=log, refresh=BUSY_SECONDS if row.is_open else None)
+
+
+def render_error(status: int, heading: str, detail: str = "") -> str:
+    """Return the page of an error.
+
+    Args:
+        status: HTTP status.
+        heading: the error in a few words.
+        detail: what was expected, what came and what to do.
+    """
+    return _render("error", status=status, heading=heading, detail=detail, refresh=None)
+
+
+def _render(name: str, **values: object) -> str:
+    return environment().get_template(f"{name}.html.j2").render(policy=PAGE_META_POLICY, **values)
