@@ -1,0 +1,57 @@
+"""Family F: does the report say enough to be repeated and doubted."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from attacks.checks.outcome import Outcome, graded, not_run
+from attacks.findings import Findings
+from attacks.gains import Comparison
+from attacks.threat import KNOWLEDGE, threat_sentence
+
+Comparisons = tuple[Comparison, ...]
+
+
+def identity(findings: Findings, _: Comparisons) -> Outcome:
+    """F1: what was run, on what, with which seed."""
+    missing = sorted(judge for judge, digest in findings.evaluation.jury.digests.items() if not digest)
+    numbers = {"attacks": len(findings.runs), "seed": findings.evaluation.seed, "threads": findings.evaluation.threads}
+    return graded(numbers, fail=f"digests missing: {', '.join(missing)}" if missing else "")
+
+
+def costs(findings: Findings, _: Comparisons) -> Outcome:
+    """F2: what each attack cost."""
+    numbers = {
+        "forwards_per_point": sum(run.forwards for run in findings.runs) / findings.n,
+        "backwards_per_point": sum(run.backwards for run in findings.runs) / findings.n,
+    }
+    uncounted = [run.row.id for run in findings.runs if run.row.gradient and not run.forwards]
+    return graded(numbers, fail=f"passes were not counted for {', '.join(uncounted)}" if uncounted else "")
+
+
+def sentences(findings: Findings, _: Comparisons) -> Outcome:
+    """F3: one sentence per threat model and kind of knowledge."""
+    texts = [threat_sentence(threat, kind) for threat in findings.evaluation.threats for kind in KNOWLEDGE.values()]
+    return graded({"sentences": len(texts)}, fail="" if all(texts) else "a threat model has no sentence")
+
+
+def saved(findings: Findings, _: Comparisons) -> Outcome:
+    """F4: the examples themselves are kept."""
+    records = [record for run in findings.runs for record in run.examples]
+    kept = sum(record["path_relative"] is not None for record in records)
+    if kept == 0:
+        return not_run(
+            "no folder for examples was given: only their digests are kept, and the seeds to craft them again"
+        )
+    missing = len(records) - kept
+    return graded({"kept": kept}, fail=f"{missing} crafting runs left no examples" if missing else "")
+
+
+def listed(findings: Findings, _: Comparisons) -> Outcome:
+    """F5: what was not run is said."""
+    count = len(findings.evaluation.rows.not_run)
+    return graded({"not_run": count}, fail="" if count else "nothing is said about attacks that were not run")
+
+
+CHECKS: Mapping[str, Callable[[Findings, Comparisons], Outcome]] = MappingProxyType(
+    {"F1": identity, "F2": costs, "F3": sentences, "F4": saved, "F5": listed}
+)

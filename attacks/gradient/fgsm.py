@@ -1,0 +1,22 @@
+"""The fast gradient (sign) method: one step of length epsilon, from foolbox."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from foolbox.attacks import L2FastGradientAttack, LinfFastGradientAttack
+
+#: One row per norm; foolbox's l1 class joins when the threat model has that norm.
+BY_NORM: Mapping[str, Any] = MappingProxyType({"linf": LinfFastGradientAttack, "l2": L2FastGradientAttack})
+
+
+def fgsm(norm: str) -> Any:
+    """Return the single-step gradient attack of Goodfellow et al. (2015) for a norm.
+
+    Args:
+        norm: "linf" (sign of the gradient) or "l2" (its direction).
+
+    Returns:
+        A foolbox attack without a random start.
+    """
+    return BY_NORM[norm](random_start=False)

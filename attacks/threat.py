@@ -1,0 +1,235 @@
+"""What an attacker may do and what it knows: norm, radii, bounds and the named kinds of knowledge.
+
+A threat model is a frozen value that flows unchanged from the request to the report. Radii are in input units of the
+bounds; knowledge is a row of a table, and its sentence is printed in every report.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from ensemble.errors import InputError, UnknownName
+
+
+def _linf(delta: Tensor) -> Tensor:
+    return delta.abs().amax(dim=1)
+
+
+def _l2(delta: Tensor) -> Tensor:
+    return delta.square().sum(dim=1).sqrt()
+
+
+#: How the size of a perturbation `[batch features]` is measured. An l1 row follows with its own noise and step.
+NORMS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({"linf": _linf, "l2": _l2})
+
+
+def measure(norm: str, perturbation: Tensor) -> Tensor:
+    """Return the size of each perturbation, summed in float64.
+
+    Args:
+        norm: a key of `NORMS`.
+        perturbation: `[batch ...]`, any floating dtype.
+
+    Returns:
+        `[batch]` float64, in input units.
+    """
+    return NORMS[norm](perturbation.reshape(len(perturbation), -1).double())
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _checked_bounds(bounds: Sequence[float]) -> tuple[float, float]:
+    if len(bounds) != 2 or not all(_real(value) for value in bounds) or not bounds[0] < bounds[1]:
+        raise InputError(
+            f"bounds of the threat model: expected two finite numbers (low, high) with low < high, got {bounds!r}; "
+            "pass the range of the inputs, usually (0.0, 1.0)"
+        )
+    return float(bounds[0]), float(bounds[1])
+
+
+def _checked_epsilons(epsilons: Sequence[float]) -> tuple[float, ...]:
+    if not isinstance(epsilons, list | tuple) or not epsilons:
+        raise InputError(
+            f"epsilons of the threat model: expected at least one number, got {epsilons!r}; pass e.g. (0.1, 0.2, 0.3)"
+        )
+    for epsilon in epsilons:
+        if not _real(epsilon) or epsilon < 0:
+            raise InputError(
+                f"epsilon of the threat model: expected a finite number >= 0, got {epsilon!r}; "
+                "give the radius in input units, e.g. 8/255 for images in [0, 1]"
+            )
+    if len(set(epsilons)) != len(epsilons):
+        raise InputError(
+            f"epsilons of the threat model: expected different numbers, got {tuple(epsilons)!r}; drop the repeated ones"
+        )
+    return tuple(sorted(float(epsilon) for epsilon in epsilons))
+
+
+@dataclass(frozen=True, slots=True)
+class ThreatModel:
+    """A perturbation ball inside a box.
+
+    Attributes:
+        norm: "linf" or "l2".
+        epsilons: radii in input units, different, finite, >= 0; stored in ascending order.
+        bounds: (low, high) of every input value.
+    """
+
+    norm: str = "linf"
+    epsilons: tuple[float, ...] = (0.1, 0.2, 0.3)
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Check every field and store it in its normal form."""
+        if self.norm not in NORMS:
+            raise UnknownName("norm", str(self.norm), NORMS)
+        object.__setattr__(self, "epsilons", _checked_epsilons(self.epsilons))
+        object.__setattr__(self, "bounds", _checked_bounds(self.bounds))
+
+    @property
+    def headline(self) -> float:
+        """The one radius fixed before the run for the headline: the largest."""
+        return self.epsilons[-1]
+
+    @property
+    def tolerance(self) -> float:
+        """How far a measured norm may pass epsilon: 1e-6 of the width of the box, for float32 rounding."""
+        return 1e-6 * (self.bounds[1] - self.bounds[0])
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as JSON values."""
+        return {"norm": self.norm, "epsilons": list(self.epsilons), "bounds": list(self.bounds)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> "ThreatModel":
+        """Return the threat model of `to_dict`; a key that is not a field is an error.
+
+        Args:
+            fields: the keys norm, epsilons, bounds; each may be left out.
+
+        Returns:
+            The checked threat model.
+
+        Raises:
+            InputError: an unknown key, or a value outside its range.
+        """
+        known = {"norm", "epsilons", "bounds"}
+        for name in fields:
+            if name not in known:
+                raise UnknownName("field of the threat model", str(name), known)
+        return cls(**fields)  # type: ignore[arg-type]
+
+
+#: Radii used where the caller names none, by the kind of data: field conventions for inputs in [0, 1].
+_SMALL_COLOUR = {"linf": (2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
+_DIGITS = {"linf": (0.1, 0.2, 0.3), "l2": (1.0, 1.5, 2.0)}
+
+
+def default_threat(
+    input_shape: Sequence[int], *, norm: str = "linf", bounds: tuple[float, float] = (0.0, 1.0)
+) -> ThreatModel:
+    """Return the conventional threat model for inputs of this shape.
+
+    Args:
+        input_shape: (channel, height, width); one channel means digits, three mean small colour images.
+        norm: a key of `NORMS`.
+        bounds: the box; its width scales every radius.
+
+    Returns:
+        The last three conventional radii of that kind of data.
+
+    Raises:
+        InputError: an unknown norm or malformed bounds.
+    """
+    if norm not in NORMS:
+        raise UnknownName("norm", norm, NORMS)
+    low, high = _checked_bounds(bounds)
+    table = _DIGITS if input_shape[0] == 1 else _SMALL_COLOUR
+    return ThreatModel(norm=norm, epsilons=tuple(epsilon * (high - low) for epsilon in table[norm]), bounds=(low, high))
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """One named kind of attacker: what it has, what it lacks, and what may be said afterwards.
+
+    Attributes:
+        name: the fixed name in reports.
+        has: what the attacker holds.
+        lacks: what it does not hold.
+        may_claim: the strongest sentence its numbers support.
+        must_not_claim: the sentence they never support.
+        subsumes: the names of the weaker kinds whose examples count here too.
+    """
+
+    name: str
+    has: str
+    lacks: str
+    may_claim: str
+    must_not_claim: str
+    subsumes: tuple[str, ...] = ()
+
+
+#: The kinds of knowledge that can be run today, weakest first.
+KNOWLEDGE: Mapping[str, Knowledge] = MappingProxyType(
+    {
+        "stolen_base": Knowledge(
+            name="stolen_base",
+            has="the weights, architecture and preprocessing of the base network, and no queries to the target",
+            lacks="the members, the group draw and the calibration sample",
+            may_claim="examples made on the stolen base transfer less or more to the target",
+            must_not_claim="robustness, or anything about an attacker who also knows the method",
+        ),
+        "white_box": Knowledge(
+            name="white_box",
+            has="everything: members, seed and serving mode",
+            lacks="nothing",
+            may_claim="accuracy under the attacks listed",
+            must_not_claim="a lower bound on accuracy under other attacks",
+            subsumes=("stolen_base",),
+        ),
+    }
+)
+
+
+def threat_sentence(threat: ThreatModel, knowledge: Knowledge) -> str:
+    """Return the sentence a report prints for one threat model: goal, knowledge, capability, norm, radii, budget.
+
+    Args:
+        threat: the ball and the box.
+        knowledge: the row of `KNOWLEDGE`.
+
+    Returns:
+        One English sentence, and what it does not say.
+    """
+    radii = ", ".join(f"{epsilon:.6g}" for epsilon in threat.epsilons)
+    return (
+        f"{knowledge.name}: the attacker wants any wrong answer; it has {knowledge.has}; it lacks {knowledge.lacks}; "
+        f"it may change each input by at most epsilon in {threat.norm} (epsilon = {radii}) inside the box "
+        f"[{threat.bounds[0]:g}, {threat.bounds[1]:g}]; query budget: none used. This says nothing about "
+        f"{knowledge.must_not_claim}."
+    )
+
+
+def check_bounds(inputs: Tensor, bounds: tuple[float, float]) -> None:
+    """Return nothing when every value lies in the box.
+
+    Args:
+        inputs: any shape, finite.
+        bounds: (low, high).
+
+    Raises:
+        InputError: a value lies outside.
+    """
+    low, high = inputs.min().item(), inputs.max().item()
+    lower, upper = torch.tensor(bounds, dtype=inputs.dtype).tolist()
+    if low < lower or high > upper:
+        raise InputError(
+            f"inputs: expected every value within the bounds [{bounds[0]:g}, {bounds[1]:g}], got values from {low:g} "
+            f"to {high:g}; rescale the inputs, or pass their true range as bounds (normalise in the network)"
+        )
