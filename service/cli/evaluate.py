@@ -1,0 +1,75 @@
+"""`levelset evaluate`: what an ensemble is worth against attacks, here or on a running service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli import exit_codes
+from service.cli.console import progress_bar, results
+from service.cli.options import DataFolder, DataRoot, Device, Download, Seed, settings_with
+
+NAME = "evaluate"
+EXAMPLE = "Example: `levelset evaluate digits -n 200 --epsilon 0.1 --epsilon 0.2`"
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Ensemble in the model repository.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Labelled data set [default: the one it was built on].")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Part of the data set that is judged.")] = "test",
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many images of the part.")] = 200,
+    norm: Annotated[str, typer.Option("--norm", help="linf or l2.")] = "linf",
+    epsilon: Annotated[
+        list[float] | None,
+        typer.Option("--epsilon", help="Radius in input units; repeat for several [default: usual for the images]."),
+    ] = None,
+    suite: Annotated[str, typer.Option("--suite", help="Named list of attacks.")] = "quick",
+    seed: Seed = 0,
+    data: DataFolder = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where to write [default: DATA/reports/NAME].")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Run it as a job of the service at this address, not in this process.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="FILE.py:FACTORY of an ensemble built from your own network.")
+    ] = None,
+    data_root: DataRoot = None,
+    download: Download = False,
+    device: Device = "cpu",
+) -> None:
+    """Attack an ensemble and its base network; write a report as JSON, HTML and Markdown.
+
+    Without --url the attacks run in this process. With --url they run as a durable job of that service, which
+    continues where it stopped if the machine goes down.
+    """
+    from service.cli import evaluating
+    from service.cli.report_files import write_report
+    from service.cli.tables import report_table
+
+    settings = settings_with(data=data, dataset_root=data_root)
+    order = evaluating.Order(
+        target=name,
+        dataset=dataset,
+        split=split,
+        count=count,
+        norm=norm,
+        epsilons=tuple(epsilon or ()),
+        suite=suite,
+        seed=seed,
+    )
+    with progress_bar(f"evaluating {name}") as progress:
+        if url is None:
+            here = evaluating.Here(settings=settings, device=device, download=download, architecture=arch)
+            found = evaluating.evaluate_here(order, here, progress=progress)
+        else:
+            found = evaluating.evaluate_there(order, url, progress=progress)
+    files = write_report(found, evaluating.report_folder(settings, name) if out is None else out)
+    console = results()
+    console.print(report_table(found))
+    console.print(f"report: {files.html}", soft_wrap=True, markup=False)
+    if found.status.value == "UNRELIABLE":
+        raise typer.Exit(exit_codes.UNRELIABLE)

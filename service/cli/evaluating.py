@@ -1,0 +1,165 @@
+"""One evaluation as the command line orders it, run in this process or on a service."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from attacks import EvaluationReport, ThreatModel, default_threat
+from attacks.data import DataDescription
+from attacks.shards import Evaluation, merge, plan, run_shard
+from ensemble import Progress
+from ensemble.errors import InputError
+from service.catalogue import datasets, user_network
+from service.catalogue.building import checked_device
+from service.catalogue.repository import ModelRepository
+from service.cli.client import ServiceClient
+from service.settings import Settings
+
+BLOCK = 64
+USED_IN_BUILDING = ("train", "calibration")
+
+Report = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is judged, on which images, against which attacker.
+
+    Attributes:
+        target: name of the ensemble.
+        dataset: name of the labelled data set; the one the ensemble was built on when None.
+        split: part of the data set.
+        count: how many images of the part.
+        norm: linf or l2.
+        epsilons: radii in input units; the usual ones for the images when empty.
+        suite: named list of attacks.
+        seed: seed of everything random.
+    """
+
+    target: str
+    dataset: str | None = None
+    split: str = "test"
+    count: int = 200
+    norm: str = "linf"
+    epsilons: tuple[float, ...] = ()
+    suite: str = "quick"
+    seed: int = 0
+
+    def threat(self, input_shape: tuple[int, int, int]) -> ThreatModel:
+        """Return the threat model for inputs of a shape `(C, H, W)`.
+
+        Raises:
+            InputError: the norm is not known, or a radius is below zero.
+        """
+        if not self.epsilons:
+            return default_threat(input_shape, norm=self.norm)
+        return ThreatModel(norm=self.norm, epsilons=self.epsilons)
+
+    def job(self, dataset: str, input_shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Return the body that creates this evaluation as a job."""
+        return {
+            "type": "evaluate",
+            "target": self.target,
+            "data": {"name": dataset, "split": self.split, "n": self.count},
+            "threat": self.threat(input_shape).to_dict(),
+            "suite": {"name": self.suite},
+            "seed": self.seed,
+            "block": BLOCK,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """What an evaluation in this process needs besides its order.
+
+    Attributes:
+        settings: where models and data sets lie.
+        device: torch device.
+        download: fetch missing torchvision files.
+        architecture: `FILE.py:FACTORY` of an ensemble built from the user's own network.
+    """
+
+    settings: Settings
+    device: str = "cpu"
+    download: bool = False
+    architecture: str | None = None
+
+
+def evaluate_here(order: Order, here: Here, *, progress: Report) -> EvaluationReport:
+    """Return the report of an evaluation computed in this process.
+
+    Args:
+        order: what is judged.
+        here: where its parts lie.
+        progress: called before each shard and at the end.
+
+    Raises:
+        LevelsetError: the ensemble, the data set or the order do not allow it.
+    """
+    evaluation = _prepare(order, here)
+    shards = plan(evaluation)
+    results: dict[str, dict[str, Any]] = {}
+    for done, shard in enumerate(shards):
+        progress(Progress(done, len(shards), shard.title))
+        results[shard.key] = run_shard(shard, evaluation)
+    progress(Progress(len(shards), len(shards), "merging"))
+    return merge(evaluation, results)
+
+
+def evaluate_there(order: Order, url: str, *, progress: Report) -> EvaluationReport:
+    """Return the report of an evaluation run as a job of a service.
+
+    Raises:
+        ServiceFailure: the service does not answer, refuses, or the job fails.
+    """
+    with ServiceClient(url) as client:
+        found = client.record(order.target)
+        channels, height, width = found["input_shape"]
+        dataset = order.dataset or found.get("dataset")
+        if dataset is None:
+            raise InputError(f"data set: expected one, since ensemble {order.target} names none; pass --dataset")
+        job = client.wait(client.submit(order.job(dataset, (channels, height, width))), progress=progress)
+        return EvaluationReport.from_json(client.report(job["report_id"], "json"))
+
+
+def _prepare(order: Order, here: Here) -> Evaluation:
+    repository = ModelRepository(here.settings.models_folder)
+    info = repository.info(order.target)
+    build = None
+    if here.architecture is not None:
+        build = partial(user_network.build_from_file, here.architecture, num_classes=info.num_classes)
+    device = checked_device(here.device)
+    target = repository.load(order.target, info.version, device=device, build=build)
+    name = order.dataset or info.dataset
+    if name is None:
+        raise InputError(f"data set: expected one, since ensemble {order.target} names none; pass --dataset")
+    source = datasets.load(name, here.settings.datasets_folder, download=here.download)
+    if source.input_shape != info.input_shape:
+        raise InputError(
+            f"data set {name}: expected images {list(info.input_shape)} like the ensemble's, got "
+            f"{list(source.input_shape)}; use the data set it was built on"
+        )
+    part = source.part(order.split, order.count)
+    used = None
+    if source.name == info.dataset:
+        used = tuple(str(index) for split in USED_IN_BUILDING for index in source.parts[split])
+    return Evaluation(
+        target=target,
+        base=target.base,
+        inputs=part.inputs,
+        labels=part.labels,
+        threat=order.threat(info.input_shape),
+        suite=order.suite,
+        seed=order.seed,
+        calibration_digests=() if info.calibration_digest is None else (info.calibration_digest,),
+        data=DataDescription(source.name, order.split, source.encoding, tuple(map(str, part.ids)), used),
+        block=BLOCK,
+        device=device,
+    )
+
+
+def report_folder(settings: Settings, target: str) -> Path:
+    """Return where the report of an ensemble goes when no folder is named."""
+    return settings.data / "reports" / target

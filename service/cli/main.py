@@ -1,0 +1,57 @@
+"""The command line as a whole: which commands there are, and what a failure looks like."""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from service.cli import build, demo, doctor, evaluate, exit_codes, report, serve, sites
+from service.cli.console import notices
+
+ABOUT = """Many networks from one: build a symmetry ensemble of a classifier, serve it, measure what it is worth.
+
+Start with `levelset demo`: about a minute, no files needed.
+"""
+COMMANDS = (demo, build, evaluate, serve, report, sites, doctor)
+
+
+def create_cli() -> typer.Typer:
+    """Return the command-line application."""
+    cli = typer.Typer(
+        name="levelset",
+        help=ABOUT,
+        epilog=exit_codes.TABLE,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for module in COMMANDS:
+        cli.command(name=module.NAME, epilog=module.EXAMPLE)(module.command)
+    return cli
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: a domain error becomes one message on stderr, never a traceback.
+
+    Args:
+        arguments: words after the program's name; those of the process when None.
+    """
+    try:
+        create_cli()(args=None if arguments is None else list(arguments), prog_name="levelset")
+    except Exception as error:
+        # Imported late: the package behind this name loads torch, which `--help` and `serve` do without.
+        from ensemble.errors import LevelsetError
+
+        if not isinstance(error, LevelsetError):
+            raise
+        notices().print(f"[bold red]error[/]: {_plain(str(error))}", soft_wrap=True)
+        sys.exit(exit_codes.DOMAIN_ERROR)
+    sys.exit(exit_codes.OK)
+
+
+def _plain(text: str) -> str:
+    """Return the text with rich's markup made harmless."""
+    return text.replace("[", r"\[")
