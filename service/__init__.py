@@ -1,0 +1,1 @@
+"""The levelset service: HTTP inference, durable evaluation jobs, reports and pages."""

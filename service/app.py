@@ -1,0 +1,122 @@
+"""`create_app(settings)`: the whole application, put together in one visible place."""
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
+from service.errors import HttpError
+from service.routes import capabilities, events, health, infer, jobs, pages, problems, reports
+from service.routes.middleware import Gatekeeper, request_id
+from service.routes.rooms import Rooms
+from service.settings import Settings
+
+LOG = logging.getLogger("levelset.web")
+SWEEP = 0.5  # seconds between looks at what the engine did
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application; nothing is opened before its lifespan starts.
+
+    Args:
+        settings: of the service; the data folder must be on a local disk.
+    """
+    app = FastAPI(
+        title="levelset",
+        version=health.product_version(),
+        summary="Symmetry ensembles: inference, evaluation jobs, reports",
+        lifespan=partial(_lifespan, settings),
+        middleware=[Middleware(Gatekeeper, hosts=settings.host_names, refuse=_refuse, on_error=problems.unexpected)],
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    for room in (health, infer, jobs, events, reports, capabilities, pages):
+        app.include_router(room.router)
+    app.mount("/static", pages.static_files(), name="static")
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        rooms = await _open(settings, stack)
+        app.state.rooms = rooms
+        sweeper = asyncio.create_task(_sweep(rooms))
+        try:
+            yield
+        finally:
+            rooms.draining = True
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> Rooms:
+    # Imported here: these rooms load torch, the attack suites and the engine, which importing this module must not.
+    from service.catalogue.repository import ModelRepository
+    from service.inference.pool import ModelPool
+    from service.jobs.dbos_engine import DbosEngine, migrate_engine
+    from service.jobs.desk import JobDesk
+    from service.jobs.inventory import take_inventory
+    from service.jobs.ledger import JobLedger
+    from service.jobs.reconcile import Reconciler
+    from service.store.artifacts import ArtifactStore
+    from service.store.database import Database, migrate
+    from service.store.reports import ReportShelf
+
+    settings.data.mkdir(parents=True, exist_ok=True)
+    lock = settings.data / "migrate.lock"
+    await asyncio.to_thread(migrate, settings.database_url, lock=lock)
+    await asyncio.to_thread(migrate_engine, settings.database_url, lock=lock)
+    database = Database(settings.database_url)
+    stack.callback(database.close)
+    engine = await asyncio.to_thread(DbosEngine, settings.database_url)
+    stack.callback(engine.close)
+    ledger = JobLedger(database, max_open=settings.max_open_jobs)
+    reconciler = Reconciler(ledger, engine, cancel_grace=settings.cancel_grace)
+    repository = ModelRepository(settings.models_folder)
+    pool = ModelPool(repository, settings)
+    stack.push_async_callback(pool.stop)
+    await pool.start()
+    return Rooms(
+        settings=settings,
+        pool=pool,
+        desk=JobDesk(settings, ledger, reconciler, repository),
+        ledger=ledger,
+        reports=ReportShelf(database),
+        artifacts=ArtifactStore(settings.artifacts_folder),
+        capabilities=await asyncio.to_thread(take_inventory, settings),
+        secret=await asyncio.to_thread(_secret, settings.data / "cursor.key"),
+    )
+
+
+async def _sweep(rooms: Rooms) -> None:
+    while True:
+        await asyncio.sleep(SWEEP)
+        try:
+            await asyncio.to_thread(rooms.desk.sweep)
+        except Exception:
+            LOG.exception("the sweep over unfinished jobs failed; it runs again")
+
+
+def _secret(path: Path) -> bytes:
+    """Return the key that signs cursors, made at the first start, readable by its owner only."""
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _refuse(request: Request, error: HttpError) -> Response:
+    return problems.respond(request.url.path, error, identity=request_id(request.scope))

@@ -1,0 +1,58 @@
+"""The tensors a view answers, computed by the same code that evaluation judges."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ensemble import SymmetryEnsemble
+from ensemble.prediction import log_mean_probability, predict_from
+from service.inference.batcher import Results
+from service.inference.views import View
+
+
+def compute(model: SymmetryEnsemble, view: View, rows: NDArray[np.float32], *, device: str) -> Results:
+    """Return every output of `view` for `rows`, first axis = rows.
+
+    Args:
+        model: the loaded ensemble.
+        view: the addressed model of it.
+        rows: float32 `[rows C H W]`.
+        device: where the parameters lie.
+    """
+    with torch.inference_mode():
+        inputs = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+        if view.kind == "base":
+            return _to_numpy(_single(model.base(inputs)))
+        member_logits = model.member_logits(inputs)
+        if view.member is not None:
+            return _to_numpy(_single(member_logits[view.member]))
+        return _to_numpy(_aggregate(member_logits))
+
+
+def _single(logits: Tensor) -> dict[str, Tensor]:
+    prediction = predict_from(logits.unsqueeze(0))
+    return {
+        "probabilities": prediction.probabilities,
+        "logits": logits,
+        "labels": prediction.labels,
+        "entropy": prediction.entropy,
+    }
+
+
+def _aggregate(member_logits: Tensor) -> dict[str, Tensor]:
+    prediction = predict_from(member_logits)
+    return {
+        "probabilities": prediction.probabilities,
+        "logits": log_mean_probability(member_logits),
+        "labels": prediction.labels,
+        "entropy": prediction.entropy,
+        "member_probabilities": member_logits.softmax(-1).transpose(0, 1),
+        "member_labels": prediction.member_labels.transpose(0, 1),
+        "disagreement": prediction.disagreement,
+        "mutual_information": prediction.mutual_information,
+    }
+
+
+def _to_numpy(tensors: dict[str, Tensor]) -> Results:
+    return {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in tensors.items()}

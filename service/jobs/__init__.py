@@ -1,0 +1,1 @@
+"""Durable evaluation jobs: the only room that knows the job engine."""

@@ -1,0 +1,55 @@
+"""The shard process: `python -m service.jobs.child <channel> <parent>`; started by the worker, dies with it."""
+
+import logging
+import socket
+import sys
+from typing import Any
+
+from service.errors import ServiceError
+from service.jobs import frames
+from service.jobs.kinship import die_with_parent
+from service.settings import Settings
+
+LOG = logging.getLogger("levelset.shards")
+
+
+def main() -> None:
+    """Answer questions until the worker closes the channel."""
+    die_with_parent(int(sys.argv[2]))
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    from service.jobs.workbench import Workbench  # torch and foolbox only now, after the kinship is set
+
+    bench = Workbench(Settings())
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        while True:
+            try:
+                question = frames.receive(channel)
+            except EOFError:
+                return
+            frames.send(channel, _answer(bench, question))
+
+
+def _is_told(error: Exception) -> bool:
+    from ensemble.errors import LevelsetError
+
+    return isinstance(error, LevelsetError | ServiceError)
+
+
+def _answer(bench: Any, question: dict[str, Any]) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = bench.answer(question)
+    except Exception as error:
+        if _is_told(error):
+            return {"error": {"code": "invalid", "message": str(error)}}
+        LOG.exception("%s failed", question.get("do"))
+        return {
+            "error": {
+                "code": "internal",
+                "message": f"{type(error).__name__} in the shard process; its log has the reason",
+            }
+        }
+    return answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Data sets a job may name: the built-in ones, and those the operator registered; never a path from a request."""
+
+from pathlib import Path
+
+from ensemble.errors import UnknownName
+from service.catalogue import datasets
+from service.settings import Settings
+
+
+def names(settings: Settings) -> list[str]:
+    """Return the names a job may use, sorted."""
+    return sorted({*datasets.known(), *settings.datasets})
+
+
+def open_dataset(name: str, settings: Settings) -> datasets.DataSet:
+    """Return the data set of an offered name.
+
+    Args:
+        name: one of `names(settings)`.
+        settings: what the operator registered, and where the built-in ones lie.
+
+    Raises:
+        UnknownName: the name is not offered.
+        InputError: the data set is not there or cannot be read.
+    """
+    if name not in names(settings):
+        raise UnknownName("data set", name[:80], names(settings))
+    key = settings.datasets.get(name, name)
+    root: Path = settings.datasets_folder
+    return datasets.load(key, root)

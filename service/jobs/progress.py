@@ -1,0 +1,174 @@
+"""What a worker writes about a job while it runs: planned, shard in flight, shard committed, report, failure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.errors import JobStopped, PoisonedShard
+from service.jobs.ledger import add_event, locked, move
+from service.jobs.states import TERMINAL, JobState
+from service.store.clock import now
+from service.store.database import Database
+from service.store.tables import Job, Report, Shard
+
+MAX_DEATHS: Final = 3
+_LEFT_BEHIND: Final = (JobState.RUNNING.value, JobState.CANCELLING.value, JobState.PAUSING.value)
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedShard:
+    """What is remembered of a finished shard besides its artifact."""
+
+    key: str
+    digest: str
+    samples: int
+    cached: bool
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewReport:
+    """A written report: what its row holds."""
+
+    digest: str
+    status: str
+    summary: Mapping[str, Any]
+    files: Mapping[str, str]
+
+
+class Progress:
+    """The worker's pen; every method is one transaction and may be repeated.
+
+    Args:
+        database: where the job rows lie.
+        worker: name of this worker's slot.
+    """
+
+    def __init__(self, database: Database, *, worker: str) -> None:
+        self._database = database
+        self._worker = worker
+
+    def spec(self, job_id: str) -> dict[str, Any]:
+        """Return the specification of the job."""
+        with self._database.read() as session:
+            return dict(session.get_one(Job, job_id).spec)
+
+    def recover(self) -> Sequence[str]:
+        """Return the jobs a dead worker left running, their attempt raised; called before a worker takes work."""
+        with self._database.write() as session:
+            left = session.scalars(select(Job).where(Job.worker == self._worker, Job.state.in_(_LEFT_BEHIND)))
+            return [_resume(session, job) for job in left.all()]
+
+    def leave(self) -> None:
+        """Note that no shard of this worker is in flight, since it stops in good order."""
+        with self._database.write() as session:
+            for job in session.scalars(select(Job).where(Job.worker == self._worker, Job.in_flight.is_not(None))):
+                job.in_flight = None
+
+    def planned(self, job_id: str, *, shards: int, samples: int) -> None:
+        """Note the size of the job and that it runs."""
+        with self._database.write() as session:
+            job = _held(session, job_id)
+            job.worker = self._worker
+            job.shards_total, job.samples_total = shards, samples
+            if job.state == JobState.QUEUED:
+                move(session, job, JobState.RUNNING)
+            add_event(session, job, "log", {"message": f"planned {shards} shards"})
+
+    def begin(self, job_id: str, key: str) -> None:
+        """Note that the shard is in flight.
+
+        Raises:
+            PoisonedShard: the workers died three times in a row with a shard of this job in flight.
+            JobStopped: the job was cancelled or paused.
+        """
+        with self._database.write() as session:
+            job = _held(session, job_id)
+            if job.deaths >= MAX_DEATHS:
+                raise PoisonedShard(
+                    f"shard {key[:12]}: its worker died {job.deaths} times in a row; lower `block` or give the worker "
+                    "more memory"
+                )
+            if job.state == JobState.QUEUED:  # resumed after a pause
+                move(session, job, JobState.RUNNING)
+            job.in_flight, job.worker = key, self._worker
+
+    def release(self, job_id: str) -> None:
+        """Note that no shard is in flight any more, whatever became of it."""
+        with self._database.write() as session:
+            locked(session, job_id).in_flight = None
+
+    def commit(self, job_id: str, shard: CommittedShard) -> None:
+        """Write the finished shard, once."""
+        with self._database.write() as session:
+            job = _held(session, job_id)
+            job.in_flight, job.deaths = None, 0
+            if session.get(Shard, (job_id, shard.key)) is not None:
+                return
+            session.add(
+                Shard(
+                    job_id=job_id,
+                    key=shard.key,
+                    digest=shard.digest,
+                    samples=shard.samples,
+                    cached=shard.cached,
+                    finished_at=now(),
+                )
+            )
+            session.flush()
+            done = session.scalar(select(func.count()).select_from(Shard).where(Shard.job_id == job_id))
+            data = {"shards_done": done, "shards_total": job.shards_total, "title": shard.title, "cached": shard.cached}
+            add_event(session, job, "progress", data)
+
+    def succeeded(self, job_id: str, report: NewReport) -> str:
+        """Return the id of the report, written together with the job's last move."""
+        report_id = "report-" + job_id.removeprefix("job-")
+        with self._database.write() as session:
+            job = _held(session, job_id)
+            if session.get(Report, report_id) is None:
+                session.add(
+                    Report(
+                        id=report_id,
+                        owner=job.owner,
+                        job_id=job_id,
+                        digest=report.digest,
+                        status=report.status,
+                        summary=dict(report.summary),
+                        files=dict(report.files),
+                        created_at=now(),
+                    )
+                )
+            job.report_id = report_id
+            if job.state != JobState.SUCCEEDED:
+                move(session, job, JobState.SUCCEEDED)
+        return report_id
+
+    def failed(self, job_id: str, *, code: str, message: str) -> None:
+        """Write why the job ended, unless it is over already."""
+        with self._database.write() as session:
+            job = locked(session, job_id)
+            if JobState(job.state) not in TERMINAL:
+                move(
+                    session,
+                    job,
+                    JobState.FAILED,
+                    error={"code": code, "message": message, "retryable": code != "invalid"},
+                )
+
+
+def _resume(session: Session, job: Job) -> str:
+    job.attempt += 1
+    job.deaths += job.in_flight is not None
+    job.in_flight = None
+    add_event(session, job, "log", {"message": "the worker came back", "attempt": job.attempt}, level="warning")
+    return job.id
+
+
+def _held(session: Session, job_id: str) -> Job:
+    job = locked(session, job_id)
+    if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED):
+        raise JobStopped(f"job {job_id}: expected it to be running, got {job.state!r}; the result is dropped")
+    return job

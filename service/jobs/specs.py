@@ -1,0 +1,105 @@
+"""Job specifications as they come over the wire; unknown fields are refused."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$"
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Whole = Annotated[int, Field(strict=True)]
+
+Key = Annotated[str, StringConstraints(max_length=64)]
+Text = Annotated[str, StringConstraints(max_length=512)]
+
+MAX_METADATA = 64
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSpec(_Strict):
+    """Which inputs the target is judged on."""
+
+    name: Name = Field(description="data set by name; GET /api/v1/datasets lists them")
+    split: Literal["test", "validation", "attacker", "calibration", "train"] = "test"
+    n: Annotated[Whole, Field(ge=1, le=10**9)] | None = Field(
+        None, description="the first n of that part; all without it"
+    )
+
+
+class ThreatSpec(_Strict):
+    """How far an input may be moved."""
+
+    norm: Literal["linf", "l2"] = "linf"
+    epsilons: Annotated[list[Annotated[Finite, Field(ge=0)]], Field(min_length=1, max_length=16)] = Field(
+        description="radii in units of `bounds`"
+    )
+    bounds: tuple[Finite, Finite] = Field((0.0, 1.0), description="lowest and highest value an input may have")
+
+    @field_validator("epsilons")
+    @classmethod
+    def _different(cls, epsilons: list[float]) -> list[float]:
+        if len(set(epsilons)) != len(epsilons):
+            raise ValueError("expected different radii, got one twice; drop the repeated ones")
+        return epsilons
+
+    @model_validator(mode="after")
+    def _inside_bounds(self) -> "ThreatSpec":
+        if self.bounds != (0.0, 1.0):
+            raise ValueError(
+                f"expected bounds [0, 1], in which every served model takes its inputs, got {list(self.bounds)}"
+            )
+        if max(self.epsilons) > 1e3:
+            raise ValueError(f"expected radii of at most 1000, got {max(self.epsilons):g}")
+        return self
+
+
+class SuiteSpec(_Strict):
+    """Which attacks are run."""
+
+    name: Name = "quick"
+    version: Annotated[str, StringConstraints(max_length=16)] | None = Field(
+        None, description="refused unless it is the current one"
+    )
+
+
+class EvaluateJob(_Strict):
+    """A job that judges what an ensemble is worth against attacks."""
+
+    type: Literal["evaluate"]
+    target: Name = Field(description="ensemble by name; GET /api/v1/models lists them")
+    data: DataSpec
+    threat: ThreatSpec
+    suite: SuiteSpec = SuiteSpec()
+    seed: Annotated[Whole, Field(ge=0, le=2**53)] = 0
+    block: Annotated[Whole, Field(ge=1, le=4096)] = Field(64, description="samples per shard; part of the shard's key")
+    priority: Annotated[Whole, Field(ge=0, le=3)] = Field(1, description="0 is served first")
+    max_seconds: Annotated[Whole, Field(ge=1, le=10**7)] | None = Field(
+        None, description="the job fails when it runs longer"
+    )
+    metadata: dict[
+        Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]
+    ] = Field(default_factory=dict, max_length=MAX_METADATA, description="returned as it came, never interpreted")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "evaluate",
+                    "target": "digits",
+                    "data": {"name": "digits", "split": "test", "n": 200},
+                    "threat": {"norm": "linf", "epsilons": [0.1, 0.2, 0.3], "bounds": [0, 1]},
+                    "suite": {"name": "quick"},
+                    "seed": 0,
+                }
+            ]
+        },
+    )
+
+    def what(self) -> dict[str, Any]:
+        """Return what decides the report: the part of the specification that the shard keys are made of."""
+        return self.model_dump(mode="json", exclude={"priority", "max_seconds", "metadata"})

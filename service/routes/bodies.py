@@ -1,0 +1,37 @@
+"""Reading request bodies against a limit, before anything is parsed."""
+
+from starlette.requests import Request
+
+from service.errors import MalformedRequest, TooLarge, UnsupportedMedia
+
+
+async def read_body(request: Request, *, limit: int) -> bytes:
+    """Return the whole body.
+
+    Args:
+        request: the request, not read yet.
+        limit: bytes; the announced length is judged before the first byte is read.
+
+    Raises:
+        TooLarge: the body is longer, announced or not.
+        MalformedRequest: the announced length is no number.
+        UnsupportedMedia: the body is compressed.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMedia(f"Content-Encoding: expected none, got {encoding[:40]!r}; send the body as it is")
+    announced = request.headers.get("content-length")
+    if announced is not None:
+        if not announced.isascii() or not announced.isdigit():
+            raise MalformedRequest(f"Content-Length: expected a number of bytes, got {announced[:40]!r}")
+        _check(int(announced), limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        _check(len(body), limit)
+    return bytes(body)
+
+
+def _check(count: int, limit: int) -> None:
+    if count > limit:
+        raise TooLarge(f"body: expected at most {limit} bytes, got {count} or more; send fewer rows per request")

@@ -1,0 +1,47 @@
+"""`/v2/health` and `/v2`: is the server there, does it take work, what does it speak."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse
+
+from service.routes.rooms import Rooms, rooms_of
+
+router = APIRouter(tags=["health"])
+EXTENSIONS: tuple[str, ...] = ()  # an extension of the protocol is listed while a test for it passes
+
+
+def is_ready(rooms: Rooms) -> bool:
+    """Return whether new work is taken: what is stored was loaded, and no stop is under way."""
+    return rooms.pool.scanned and not rooms.draining
+
+
+def product_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return version("levelset")
+    except PackageNotFoundError:
+        return "0"
+
+
+@router.get("/v2/health/live", operation_id="server_live", summary="The process answers")
+async def live() -> JSONResponse:
+    """Return that the event loop answers."""
+    return JSONResponse({"live": True})
+
+
+@router.get("/v2/health/ready", operation_id="server_ready", summary="The service takes work")
+async def ready(request: Request) -> JSONResponse:
+    """Return 200 when requests are taken, 503 while models load or the service drains."""
+    rooms = rooms_of(request)
+    if is_ready(rooms):
+        return JSONResponse({"live": True, "ready": True})
+    reason = "the service is stopping" if rooms.draining else "models are being loaded"
+    return JSONResponse({"error": reason, "live": True, "ready": False}, 503, headers={"Retry-After": "1"})
+
+
+@router.get("/v2", operation_id="server_metadata", summary="Name, version and protocol extensions")
+@router.get("/v2/", include_in_schema=False)
+async def metadata() -> JSONResponse:
+    """Return the server's name, version and protocol extensions."""
+    return JSONResponse({"name": "levelset", "version": product_version(), "extensions": list(EXTENSIONS)})

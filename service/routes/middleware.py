@@ -1,0 +1,110 @@
+"""Around every request: its id, who may send it, security headers, and nothing raised past this point."""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import HttpError
+
+LOG = logging.getLogger("levelset.http")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+}
+
+Refuse = Callable[[Request, HttpError], Response]
+OnError = Callable[[Request, Exception], Response]
+
+
+def request_id(scope: Scope) -> str:
+    """Return the id of a request, its client's own where that is safe to repeat."""
+    identity: str = scope.get("levelset_request_id", "unknown")
+    return identity
+
+
+class Gatekeeper:
+    """Names each request, refuses foreign hosts and origins, adds security headers, answers what was not foreseen.
+
+    Args:
+        app: the application behind the gate.
+        hosts: host names a request may carry, lower case; None allows every host.
+        refuse: renders a refusal.
+        on_error: renders an unexpected error.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None, refuse: Refuse, on_error: OnError) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._refuse = refuse
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection event."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        offered = headers.get("x-request-id", "")
+        identity = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+        scope["levelset_request_id"] = identity
+        outgoing = _Outgoing(send, identity)
+        refusal = self._refusal(headers)
+        if refusal is not None:
+            await self._refuse(Request(scope), refusal)(scope, receive, outgoing)
+            return
+        try:
+            await self._app(scope, receive, outgoing)
+        except Exception as error:
+            if outgoing.started:
+                raise
+            await self._on_error(Request(scope), error)(scope, receive, outgoing)
+
+    def _refusal(self, headers: Headers) -> HttpError | None:
+        if self._hosts is None:
+            return None
+        if _host_name(headers.get("host", "")) not in self._hosts:
+            return HttpError(
+                403, "Host: expected a name of this service, got another; add it to LEVELSET_ALLOWED_HOSTS"
+            )
+        origin = headers.get("origin")
+        if origin is not None and _host_name(origin.partition("://")[2]) not in self._hosts:
+            return HttpError(403, "Origin: expected this service's own, got another; foreign pages are refused")
+        return None
+
+
+class _Outgoing:
+    """Adds headers to the response on its way out."""
+
+    def __init__(self, send: Send, identity: str) -> None:
+        self._send = send
+        self._identity = identity
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._identity
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+
+def _host_name(authority: str) -> str:
+    """Return the host of `host[:port]` in lower case, IPv6 without brackets."""
+    authority = authority.strip().lower()
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]

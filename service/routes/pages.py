@@ -1,0 +1,71 @@
+"""The web pages: start page, one job, one report; static files from the same origin."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from service.routes.health import is_ready
+from service.routes.reports import report_response
+from service.routes.resources import event_resource, job_resource, report_resource
+from service.routes.rooms import OWNER, rooms_of
+from service.web.pages import render_dashboard, render_job
+from service.web.policy import PAGE_POLICY
+
+router = APIRouter(include_in_schema=False)
+STATIC: Final = Path(__file__).parent.parent / "web" / "static"
+SHOWN: Final = 20
+EVENTS_SHOWN: Final = 200
+
+
+def static_files() -> StaticFiles:
+    """Return the application that serves style, script and icon."""
+    return StaticFiles(directory=STATIC)
+
+
+@router.get("/")
+def dashboard(request: Request) -> Response:
+    """Return the start page: health, models, jobs, reports."""
+    rooms = rooms_of(request)
+    jobs = rooms.ledger.page(owner=OWNER, limit=SHOWN)
+    counts = rooms.ledger.counts(jobs)
+    reports = rooms.reports.page(owner=OWNER, limit=SHOWN)
+    health: dict[str, Any] = {"ready": is_ready(rooms)}
+    if broken := rooms.pool.broken():
+        health["not served"] = ", ".join(broken)
+    page = render_dashboard(
+        rooms.pool.loaded(),
+        [job_resource(job, counts) for job in jobs],
+        [report_resource(report) for report in reports],
+        health,
+        origin=str(request.base_url).rstrip("/"),
+    )
+    return _page(page)
+
+
+@router.get("/jobs/{job_id}")
+def job(request: Request, job_id: str) -> Response:
+    """Return the page of one job."""
+    rooms = rooms_of(request)
+    found = rooms.ledger.get(job_id, owner=OWNER)
+    newest = rooms.ledger.events(job_id, after=max(0, found.last_seq - EVENTS_SHOWN), limit=EVENTS_SHOWN)
+    resource = job_resource(found, rooms.ledger.counts([found]))
+    return _page(render_job(resource, [event_resource(event) for event in newest]))
+
+
+@router.get("/reports/{report_id}")
+def report(request: Request, report_id: str) -> Response:
+    """Return the report as the offline file that the worker wrote."""
+    return report_response(request, report_id, "html")
+
+
+@router.get("/favicon.ico")
+def favicon() -> Response:
+    """Return the icon browsers ask for by themselves."""
+    return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml")
+
+
+def _page(text: str) -> Response:
+    return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"})

@@ -1,0 +1,107 @@
+"""Errors on the wire: `{"error"}` under /v2, RFC 9457 problems under /api, a page for a browser."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from service.errors import HIDDEN, HttpError, ServiceError, to_http
+from service.routes.middleware import request_id
+from service.web.pages import render_error
+from service.web.policy import PAGE_POLICY
+
+LOG = logging.getLogger("levelset.http")
+PROBLEM = "application/problem+json"
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every error in the form of its path."""
+    app.add_exception_handler(ServiceError, _on_domain_error)
+    app.add_exception_handler(HTTPException, _on_framework_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_body)
+
+
+def respond(
+    path: str, error: HttpError, *, identity: str, accept: str = "", errors: Sequence[Mapping[str, Any]] = ()
+) -> Response:
+    """Return `error` as a response in the form of `path`.
+
+    Args:
+        path: of the request.
+        error: status, text and headers.
+        identity: id of the request.
+        accept: what the client accepts; a browser gets a page.
+        errors: one entry per field at fault.
+    """
+    if path == "/v2" or path.startswith("/v2/"):
+        status = 400 if error.status == 422 else error.status
+        return JSONResponse({"error": error.detail}, status, headers=error.headers)
+    if not path.startswith("/api/") and "text/html" in accept:
+        page = render_error(error.status, error.title, error.detail)
+        return HTMLResponse(page, error.status, headers={**error.headers, "Content-Security-Policy": PAGE_POLICY})
+    problem: dict[str, Any] = {
+        "type": f"/problems/{error.status}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": path,
+        "request_id": identity,
+    }
+    listed = list(errors) or ([{"field": error.pointer, "message": error.detail}] if error.pointer else [])
+    if listed:
+        problem["errors"] = listed
+    return JSONResponse(problem, error.status, headers=error.headers, media_type=PROBLEM)
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """Return the answer to an error nobody foresaw; the log has it whole, the client learns its id."""
+    identity = request_id(request.scope)
+    LOG.error("request %s failed", identity, exc_info=error)
+    return _respond(request, HttpError(500, HIDDEN))
+
+
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    mapped = to_http(error)
+    if mapped.status == 500:
+        LOG.error("request %s failed", request_id(request.scope), exc_info=error)
+    return _respond(request, mapped)
+
+
+async def _on_framework_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    words = {404: "expected a path of this service", 405: "expected another method on this path"}
+    detail = words.get(error.status_code, str(error.detail))
+    detail = (
+        f"{detail}, got {request.method} {request.url.path[:200]}; see /openapi.json"
+        if error.status_code in words
+        else detail
+    )
+    return _respond(request, HttpError(error.status_code, detail, dict(error.headers or {})))
+
+
+async def _on_invalid_body(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    listed = [{"field": _path(item["loc"]), "message": _plain(item["msg"])} for item in error.errors()[:32]]
+    unreadable = any(item["type"] == "json_invalid" for item in error.errors())
+    detail = f"{listed[0]['field']}: {listed[0]['message']}" if listed else "the request is not valid"
+    mapped = HttpError(400 if unreadable else 422, detail)
+    return _respond(request, mapped, errors=listed)
+
+
+def _respond(request: Request, error: HttpError, *, errors: Sequence[Mapping[str, Any]] = ()) -> Response:
+    accept = request.headers.get("accept", "")
+    return respond(request.url.path, error, identity=request_id(request.scope), accept=accept, errors=errors)
+
+
+def _path(location: Sequence[Any]) -> str:
+    return ".".join(str(part)[:80] for part in location if part != "body") or "body"
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,67 @@
+"""`/api/v1/reports`: finished reports as JSON, as one HTML file, as Markdown."""
+
+from types import MappingProxyType
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from service.errors import NotAcceptable
+from service.routes import cursors
+from service.routes.jobs import Limit
+from service.routes.negotiation import choose
+from service.routes.resources import report_resource
+from service.routes.rooms import OWNER, rooms_of
+from service.web.policy import report_header_policy
+
+router = APIRouter(prefix="/api/v1/reports", tags=["reports"])
+MEDIA: Final = MappingProxyType({"json": "application/json", "html": "text/html", "markdown": "text/markdown"})
+ALIASES: Final = MappingProxyType({"md": "markdown"})
+
+
+@router.get("", operation_id="list_reports", summary="Reports, newest first")
+def page(request: Request, limit: Limit = 50, cursor: str | None = None) -> JSONResponse:
+    """Return one page of reports, without their bodies."""
+    rooms = rooms_of(request)
+    filters = {"list": "reports"}
+    before = cursors.decode(rooms.secret, cursor, filters) if cursor is not None else None
+    found = rooms.reports.page(owner=OWNER, limit=limit + 1, before=before)
+    shown, more = found[:limit], len(found) > limit
+    following = cursors.encode(rooms.secret, (shown[-1].created_at, shown[-1].id), filters) if more else None
+    return JSONResponse(
+        {"data": [report_resource(report) for report in shown], "has_more": more, "next_cursor": following}
+    )
+
+
+@router.get("/{report_id}", operation_id="get_report", summary="A report as JSON, HTML or Markdown")
+def get(request: Request, report_id: str, format: str | None = None) -> Response:  # noqa: A002 - the query's own name
+    """Return the report, byte for byte as the worker wrote it."""
+    wanted = ALIASES.get(format, format) if format is not None else None
+    return report_response(request, report_id, choose(MEDIA, request.headers.get("accept"), wanted))
+
+
+def report_response(request: Request, report_id: str, form: str) -> Response:
+    """Return one file of a report.
+
+    Args:
+        request: what came.
+        report_id: id of the report.
+        form: a key of `MEDIA`.
+
+    Raises:
+        NotFound: no such report.
+        Gone: its file is missing.
+        NotAcceptable: it was not written in that form.
+    """
+    rooms = rooms_of(request)
+    report = rooms.reports.get(report_id, owner=OWNER)
+    name = report.files.get(form)
+    if name is None:
+        raise NotAcceptable(f"report: expected one of {sorted(report.files)}, got {form!r}")
+    headers = {"ETag": f'"{name}"', "Cache-Control": "private, no-cache", "Vary": "Accept"}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    data = rooms.artifacts.get(name)
+    if form == "html":
+        headers["Content-Security-Policy"] = report_header_policy(data.decode())
+    return Response(data, media_type=MEDIA[form], headers=headers)

@@ -1,0 +1,99 @@
+"""Our own tables; the job engine keeps its tables beside them in the same database."""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Root of the mappings; its metadata is what the migrations build."""
+
+    type_annotation_map = {int: BigInteger, dict[str, Any]: JSON}  # noqa: RUF012
+
+
+class Job(Base):
+    """One job; this row owns its state, the engine's status only feeds it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("jobs_by_age", "created_at", "id"), Index("jobs_by_state", "state"))
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    type: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16))
+    mark: Mapped[str | None] = mapped_column(String(16))  # cancel | pause | timeout: why we stopped it
+    spec: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    details: Mapped[dict[str, Any]]  # the client's metadata, returned as it came
+    priority: Mapped[int]
+    max_seconds: Mapped[int | None]
+    shards_total: Mapped[int | None]
+    samples_total: Mapped[int | None]
+    worker: Mapped[str | None] = mapped_column(String(96))  # slot of the worker that took it last
+    attempt: Mapped[int] = mapped_column(default=1)
+    in_flight: Mapped[str | None] = mapped_column(String(64))  # key of the shard a worker is running
+    deaths: Mapped[int] = mapped_column(default=0)  # worker deaths in a row with a shard in flight and none committed
+    last_seq: Mapped[int] = mapped_column(default=0)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    report_id: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[int]
+    enqueued_at: Mapped[int | None]
+    started_at: Mapped[int | None]
+    marked_at: Mapped[int | None]
+    finished_at: Mapped[int | None]
+
+
+class Shard(Base):
+    """One committed shard of a job; its result is the artifact of the same key."""
+
+    __tablename__ = "shards"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    samples: Mapped[int]
+    cached: Mapped[bool]
+    finished_at: Mapped[int]
+
+
+class Event(Base):
+    """One thing that happened to a job; `seq` grows by one per job."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    t: Mapped[int]
+    level: Mapped[str] = mapped_column(String(8))
+    kind: Mapped[str] = mapped_column(String(16))  # state | progress | metric | log
+    data: Mapped[dict[str, Any]]
+
+
+class Report(Base):
+    """One finished report; its files are artifacts named by digest."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index("reports_by_age", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))  # report_digest: without seconds and run
+    status: Mapped[str] = mapped_column(String(32))
+    summary: Mapped[dict[str, Any]]
+    files: Mapped[dict[str, Any]]  # format -> SHA-256 of the artifact
+    created_at: Mapped[int]
+
+
+class Idempotency(Base):
+    """One remembered creating POST."""
+
+    __tablename__ = "idempotency"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    route: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[int]
