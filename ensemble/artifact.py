@@ -100,10 +100,9 @@ def load(
             raise
         raise ArtifactError(f"artifact {path.name!r}: {error}") from error
     except _DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(
-            f"artifact {path.name!r}: expected files that fit their manifest, got {type(error).__name__} ({reason}); "
-            "restore it from a copy or build it again"
+            f"artifact {path.name!r}: expected files that fit their manifest, got {type(error).__name__} "
+            f"({_reason(error)}); restore it from a copy or build it again"
         ) from error
 
 
@@ -176,6 +175,13 @@ def _build_base(manifest: dict[str, Any], build: Callable[[], nn.Module] | None)
             "load: the artifact names no architecture; expected build=..., a function that returns the base's class"
         )
     return build_architecture(Architecture(str(named["key"]), dict(named["options"])))
+
+
+def _reason(error: Exception) -> str:
+    # The text of an OSError ends in the file's place on this machine, which is nobody else's business.
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    return str(error).splitlines()[0] if str(error) else "no message"
 
 
 def _check_finite(tensors: dict[str, Tensor]) -> None:

@@ -1,0 +1,169 @@
+"""Generation end to end on small networks.
+
+Seen to fail: targets taken from the member instead of the base; the shortcut of the base instead of the member's;
+calibration order of crafted copies shuffled; a member's generator shared with the next.
+"""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import ensemble
+from ensemble.errors import CalibrationError, InputError
+from ensemble.graph import trace
+from ensemble.groups import GeneralLinear, identity
+from ensemble.layers import fold
+from ensemble.search import SiteProblem
+from ensemble.sites import sites_of
+from ensemble.stream import Stream
+from tests.ensemble.cases import ResidualNet, generator, images, mlp, plain_cnn, randomised
+
+FAST = ensemble.Recipe(search_steps=10, crafting_radii=(0.05,), crafting_steps=2)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """A small CNN trained on digits for a second, unlabelled calibration inputs, held-out inputs and labels."""
+    data = load_digits()
+    x = torch.from_numpy(data.images).float().unsqueeze(1) / 16
+    y = torch.from_numpy(data.target)
+    network = randomised(
+        nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 24), nn.ReLU(), nn.Linear(24, 10),
+        )
+    ).train()  # fmt: skip
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    rng = generator()
+    for _ in range(300):
+        rows = torch.randint(1000, (64,), generator=rng)
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
+        optimiser.step()
+    return network.eval(), x[1000:1400], x[1400:], y[1400:]
+
+
+def test_members_agree_on_data_and_differ_in_their_gradients(digits: tuple[nn.Module, Tensor, Tensor, Tensor]) -> None:
+    """Held-out accuracy stays, while input gradients turn away from the base's."""
+    network, calibration, x, y = digits
+    many = ensemble.generate(network, calibration, members=3, recipe=ensemble.Recipe(search_steps=30), rng=generator())
+    with torch.no_grad():
+        base = (network(x).argmax(1) == y).float().mean()
+        own = (many(x).argmax(1) == y).float().mean()
+    assert base > 0.9
+    assert own > base - 0.05
+    assert many.generation is not None
+    assert min(many.generation.agreement) > 0.9
+    gradients = []
+    for model in (network, many.member(0), many.member(1)):
+        probe = x[:100].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(probe), y[:100]), probe)
+        gradients.append(gradient.flatten(1))
+    to_base = nn.functional.cosine_similarity(gradients[0], gradients[1]).mean()
+    to_each_other = nn.functional.cosine_similarity(gradients[1], gradients[2]).mean()
+    assert to_base < 0.95
+    assert to_each_other < 0.95
+
+
+@pytest.mark.parametrize("build", [plain_cnn, ResidualNet])
+def test_without_a_group_element_members_equal_the_base(build: object) -> None:
+    """At scale 0, no search and clean inputs only, the refit gives the base back."""
+    network = randomised(build(), dtype=torch.float64)  # type: ignore[operator]
+    x = images(120, dtype=torch.float64)
+    recipe = ensemble.Recipe(scale=0.0, search_steps=0, crafting_radii=(), ridge=1e-12)
+    many = ensemble.generate(network, x, members=1, recipe=recipe, rng=generator())
+    held_out = images(20, seed=9, dtype=torch.float64)
+    assert_close(many.member_logits(held_out)[0], network(held_out).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_drift_feedback_repairs_an_earlier_block() -> None:
+    """After an earlier block is damaged, a refit on the member's own stream brings the output back towards the base's.
+
+    Without feedback (a refit on the base's stream) the upper layer at g = 1 would stay the base's own.
+    """
+    network, x = randomised(ResidualNet(), dtype=torch.float64), images(400, dtype=torch.float64)
+    traced = trace(network, x)
+    first, second = sites_of(traced)
+    broken = fold(network, first.lower)
+    broken = replace(broken, weight=broken.weight + 0.3 * torch.randn(broken.weight.shape, generator=generator()))
+    member = Stream(traced, x)
+    member.replace({first.lower: broken})
+    (wanted,) = Stream(traced, x).read([str(second.addition)])
+    z, shortcut = member.read([second.preactivation, str(second.shortcut)])
+    own = fold(network, second.upper)
+    problem = SiteProblem(z, wanted - shortcut, torch.relu, own, 1, True)
+    refitted, _ = problem.refit(identity(GeneralLinear(), second.hidden), ridge=1e-6, rows=torch.arange(len(x)))
+    errors = {}
+    for name, upper in (("feedback", refitted), ("none", own)):
+        member.replace({second.upper: upper})
+        (logits,) = member.read([traced.output.name])
+        errors[name] = float((logits - network(x).detach()).norm())
+    assert 0 < errors["feedback"] < 0.6 * errors["none"]
+
+
+def test_same_seed_same_bytes_and_members_do_not_depend_on_their_number() -> None:
+    """Generation is a function of its seed, and member 0 of two is member 0 of one."""
+    network, x = randomised(plain_cnn()), images(200)
+    two = ensemble.generate(network, x, members=2, recipe=FAST, rng=generator(5))
+    again = ensemble.generate(network, x, members=2, recipe=FAST, rng=generator(5))
+    other = ensemble.generate(network, x, members=2, recipe=FAST, rng=generator(6))
+    one = ensemble.generate(network, x, members=1, recipe=FAST, rng=generator(5))
+    assert two.digest == again.digest != other.digest
+    assert_close(one.member_logits(x[:4])[0], two.member_logits(x[:4])[0], rtol=0, atol=0)
+
+
+def test_the_base_is_never_touched() -> None:
+    """Generation leaves the caller's network, its mode, its gradients and its in-place modules as they were."""
+    network, x = randomised(plain_cnn()), images(200)
+    before = copy.deepcopy(network.state_dict())
+    many = ensemble.generate(network, x, members=1, recipe=FAST, rng=generator())
+    many.double()
+    assert all(bool((before[name] == value).all()) for name, value in network.state_dict().items())
+    assert network[0].weight.dtype == torch.float32
+    assert network[0].weight.requires_grad
+    assert network[2].inplace
+
+
+def test_progress_and_record_cover_every_site() -> None:
+    """Progress ends at its total, and the record names each site of each member with sound numbers."""
+    steps: list[ensemble.Progress] = []
+    network, x = randomised(mlp()), torch.rand(100, 6, generator=generator())
+    many = ensemble.generate(network, x, members=2, recipe=FAST, rng=generator(), progress=steps.append)
+    assert [step.done for step in steps] == list(range(1, 6))
+    assert {step.total for step in steps} == {5}
+    assert many.generation is not None
+    reports = many.generation.sites[1]
+    assert [report.site for report in reports] == ["0 -> 2", "2 -> 4"]
+    assert all(0 <= report.residual < 1 and report.rows == 200 for report in reports)
+    assert ensemble.Generation.from_dict(many.generation.to_dict()) == many.generation
+
+
+@pytest.mark.parametrize(
+    ("calibration", "members", "match"),
+    [
+        (torch.rand(100, 6), 0, "members: expected an integer >= 1"),
+        (torch.rand(100, 6), True, "members"),
+        (torch.zeros(0, 6), 2, "at least 2 inputs"),
+        (torch.full((100, 6), 0.5), 2, "one input repeated"),
+        (torch.rand(100, 6) * 2, 2, r"values in \[0\.0, 1\.0\]"),
+        (torch.full((100, 6), float("nan")), 2, "finite"),
+        (torch.ones(100, 6, dtype=torch.int64), 2, "floating"),
+        (torch.rand(100, 6, dtype=torch.float64), 2, "float32"),
+    ],
+)
+def test_bad_calibration_is_refused(calibration: Tensor, members: int, match: str) -> None:
+    """Each malformed argument raises with what was expected and what came."""
+    with pytest.raises(InputError, match=match):
+        ensemble.generate(randomised(mlp()), calibration, members=members, rng=generator())
+
+
+def test_too_few_calibration_inputs_for_the_rank() -> None:
+    """Fewer rows than the refit's regressors is an error that says how many are needed."""
+    recipe = ensemble.Recipe(crafting_radii=())
+    with pytest.raises(CalibrationError, match="at least 10 rows, got 4"):
+        ensemble.generate(randomised(mlp()), torch.rand(4, 6), recipe=recipe, rng=generator())

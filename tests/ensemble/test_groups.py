@@ -1,0 +1,84 @@
+"""Axioms of every group.
+
+Seen to fail: transposed product in __matmul__; __invert__ returning the matrix itself; sampling a direction without
+its 1/sqrt(hidden); membership that ignores signs.
+"""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from ensemble.errors import InputError
+from ensemble.groups import (
+    GeneralLinear,
+    Group,
+    GroupElement,
+    Orthogonal,
+    Permutation,
+    PositiveMonomial,
+    identity,
+)
+from tests.ensemble.cases import generator
+
+GROUPS: list[Group] = [
+    Permutation(), PositiveMonomial(), PositiveMonomial(powers_of_two=True), Orthogonal(), GeneralLinear(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+@given(seed=st.integers(0, 2**31), hidden=st.integers(1, 7), scale=st.floats(0, 0.6))
+def test_axioms(group: Group, seed: int, hidden: int, scale: float) -> None:
+    """Closure, associativity, identity and inverse hold for random elements."""
+    rng = generator(seed)
+    a, b, c = (group.sample(hidden, scale=scale, rng=rng) for _ in range(3))
+    one = identity(group, hidden)
+    assert_close(((a @ b) @ c).matrix, (a @ (b @ c)).matrix, rtol=1e-9, atol=1e-9)
+    assert_close((a @ b).matrix, a.matrix @ b.matrix, rtol=0, atol=0)
+    assert_close((one @ a).matrix, a.matrix, rtol=0, atol=0)
+    assert_close((a @ ~a).matrix, one.matrix, rtol=1e-7, atol=1e-7)
+    assert_close((~a @ a).matrix, one.matrix, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("group", "matrix"),
+    [
+        (Permutation(), torch.eye(2) * 2),
+        (PositiveMonomial(), torch.tensor([[-1.0, 0.0], [0.0, 1.0]])),
+        (PositiveMonomial(), torch.ones(2, 2)),
+        (Orthogonal(), torch.eye(2) * 1.1),
+        (GeneralLinear(max_condition=10), torch.diag(torch.tensor([1.0, 0.01]))),
+        (GeneralLinear(), torch.zeros(2, 2)),
+        (GeneralLinear(), torch.full((2, 2), float("nan"))),
+        (GeneralLinear(), torch.ones(2, 3)),
+    ],
+)
+def test_non_members_are_refused(group: Group, matrix: torch.Tensor) -> None:
+    """An element cannot be built from a matrix outside its group."""
+    with pytest.raises(InputError):
+        GroupElement(matrix.double(), group)
+
+
+def test_projection_bounds_the_condition_number_and_leaves_members_alone() -> None:
+    """Projection lifts small singular values to the bound and returns a member unchanged."""
+    group = GeneralLinear(max_condition=10)
+    wild = torch.diag(torch.tensor([5.0, 1.0, 1e-7], dtype=torch.float64))
+    assert group.project(wild).condition() == pytest.approx(10, rel=1e-4)
+    tame = torch.diag(torch.tensor([5.0, 1.0, 0.9], dtype=torch.float64))
+    assert_close(group.project(tame).matrix, tame, rtol=0, atol=0)
+
+
+def test_scale_moves_away_from_the_identity() -> None:
+    """Scale 0 is the identity; the first-order distance grows as scale times a unit direction of norm sqrt(hidden)."""
+    group, hidden = GeneralLinear(), 64
+    one = identity(group, hidden).matrix
+    assert_close(group.sample(hidden, scale=0.0, rng=generator()).matrix, one)
+    distance = torch.linalg.matrix_norm(group.sample(hidden, scale=1e-3, rng=generator()).matrix - one)
+    assert float(distance) == pytest.approx(1e-3 * hidden**0.5, rel=0.05)
+
+
+def test_product_of_different_groups_is_refused() -> None:
+    """Elements of different groups do not multiply."""
+    with pytest.raises(InputError, match="expected two elements"):
+        identity(Permutation(), 3) @ identity(Orthogonal(), 3)
