@@ -200,7 +200,7 @@ def _subject(findings: Findings) -> Subject:
         mode=evaluation.mode,
         members=len(jury.members),
         group=(record or {}).get("recipe"),
-        seeds=[evaluation.seed],
+        seeds=[] if record is None else [record["seed"]],
         calibration_digest=getattr(generation, "calibration_digest", None),
     )
 

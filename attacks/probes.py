@@ -39,10 +39,10 @@ def probe(evaluation: Evaluation, seed: int) -> dict[str, Any]:
     target = evaluation.jury.models[evaluation.jury.target]
     return {
         "points": len(index),
-        "logits_contract": {"probabilities": looks_like_probabilities(target.logits(inputs))},
-        "repeats": _repeats(target, inputs),
-        "batch": _batch_sizes(target, inputs[:SINGLES], evaluation.block),
-        "serving": _serving(target, inputs),
+        "logits_contract": {"probabilities": looks_like_probabilities(target.logits(inputs[: evaluation.block]))},
+        "repeats": _repeats(target, inputs[: evaluation.block]),
+        "batch": _batch_sizes(target, inputs[: min(SINGLES, evaluation.block)]),
+        "serving": _serving(target, inputs[: evaluation.block]),
         "null_test": null_test(evaluation.jury.models[BASE], inputs, labels, evaluation, seed),
     }
 
@@ -61,11 +61,11 @@ def _repeats(model: NetworkModel, inputs: Tensor) -> dict[str, Any]:
     }
 
 
-def _batch_sizes(model: NetworkModel, inputs: Tensor, block: int) -> dict[str, Any]:
+def _batch_sizes(model: NetworkModel, inputs: Tensor) -> dict[str, Any]:
     together = model.logits(inputs)
     singles = torch.cat([model.logits(point[None]) for point in inputs])
     return {
-        "sizes": [1, min(block, len(inputs))],
+        "sizes": [1, len(inputs)],
         "points": len(inputs),
         "label_changes": int((together.argmax(1) != singles.argmax(1)).sum()),
         "difference": _difference(together, singles),
@@ -102,13 +102,15 @@ def null_test(base: NetworkModel, inputs: Tensor, labels: Tensor, evaluation: Ev
     threat = evaluation.threats[0]
     model = wrap(exact, bounds=threat.bounds, example=inputs[:8], role="exact-symmetry ensemble")
     row = pgd(threat.norm, steps=10, rel_stepsize=0.25, random_start=True, keep=KEEP_SERVED_MARGIN)
-    examples = craft(row, base, inputs, labels, threat).examples
+    blocks = zip(inputs.split(evaluation.block), labels.split(evaluation.block), strict=True)
+    examples = torch.cat([craft(row, base, x, y, threat).examples for x, y in blocks], dim=1)
     points = torch.cat([inputs, *examples])
-    return {"run": True, **compare_exactly(base, model, points, labels.repeat(len(examples) + 1), inputs)}
+    labels = labels.repeat(len(examples) + 1)
+    return {"run": True, **compare_exactly(base, model, points, labels, inputs, block=evaluation.block)}
 
 
 def compare_exactly(
-    base: NetworkModel, exact: NetworkModel, points: Tensor, labels: Tensor, clean: Tensor
+    base: NetworkModel, exact: NetworkModel, points: Tensor, labels: Tensor, clean: Tensor, *, block: int
 ) -> dict[str, Any]:
     """Return the numbers of the null test for two models that should be the same function.
 
@@ -118,31 +120,37 @@ def compare_exactly(
         points: clean and attacked inputs, `[batch ...]`.
         labels: their classes, `[batch]`.
         clean: the inputs whose gradients are compared.
+        block: points per pass.
 
     Returns:
         Largest logit difference (members included) and verdict differences relative to the largest logit; the mean and
         least cosine of the margins' input gradients.
     """
-    logits = base.logits(points)
+    logits = torch.cat([base.logits(x).cpu() for x in points.split(block)])
+    served = torch.cat([exact.logits(x).cpu() for x in points.split(block)])
     scale = float(logits.abs().max())
-    difference = _difference(logits, exact.logits(points).to(logits.device))
-    if isinstance(exact, EnsembleModel):
-        with torch.no_grad():
-            members = exact.member_logits(points).to(logits.device)
-        difference = max(difference, float((members - logits[:, None]).abs().max()))
-    margins = served_margin(logits, labels.to(logits.device))
-    flips = (base.answers(points) == labels) != (exact.answers(points) == labels)
-    cosine = _gradient_cosine(base, exact, clean)
+    difference = max(_difference(logits, served), _member_difference(exact, points, logits, block))
+    margins = served_margin(logits, labels)
+    flips = (logits.argmax(1) == labels) != (served.argmax(1) == labels)
+    cosine = torch.cat([_gradient_cosine(base, exact, x) for x in clean.split(block)])
     return {
         "points": len(points),
         "logit_scale": scale,
         "logit_difference": difference / scale if scale else 0.0,
         "verdict_changes": int(flips.sum()),
-        "verdict_changes_beyond_margin": int((flips & (margins.abs().cpu() >= 1e-5 * scale)).sum()),
+        "verdict_changes_beyond_margin": int((flips & (margins.abs() >= 1e-5 * scale)).sum()),
         "gradient_cosine_mean": float(cosine.mean()) if len(cosine) else 1.0,
         "gradient_cosine_least": float(cosine.min()) if len(cosine) else 1.0,
         "gradients_compared": len(cosine),
     }
+
+
+def _member_difference(exact: NetworkModel, points: Tensor, logits: Tensor, block: int) -> float:
+    if not isinstance(exact, EnsembleModel):
+        return 0.0
+    with torch.no_grad():
+        members = torch.cat([exact.member_logits(x).cpu() for x in points.split(block)])
+    return float((members - logits[:, None]).abs().max())
 
 
 def _gradient_cosine(first: NetworkModel, second: NetworkModel, inputs: Tensor) -> Tensor:

@@ -286,8 +286,9 @@ class EvaluationReport(Part):
         return content_digest(without(self.model_dump(mode="json", by_alias=True), VOLATILE))
 
     def sealed(self) -> Self:
-        """Return a copy that carries its own digest."""
-        return self.model_copy(update={"report_digest": self.digest})
+        """Return a copy in the types of JSON (lists, not tuples) that carries its own digest."""
+        plain = type(self).model_validate_json(self.to_json())
+        return plain.model_copy(update={"report_digest": plain.digest})
 
     def with_run(self, run: dict[str, Any]) -> Self:
         """Return a copy with another `run` block (hosts, times, attempts); the digest stays the same."""

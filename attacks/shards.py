@@ -165,7 +165,7 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
         "schema_version": SHARD_VERSION,
         **shard.to_dict(),
         "digests": {name: network_digest(evaluation.jury.models[name].network) for name in ("base", target)},
-        "training": any(module.training for module in evaluation.jury.models[target].network.modules()),
+        "training": any(m.training for judge in evaluation.jury.models.values() for m in judge.network.modules()),
         "seconds": time.perf_counter() - begin,
     }
     canonical_json(result)

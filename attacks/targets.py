@@ -70,7 +70,9 @@ class NetworkModel(PyTorchModel):  # type: ignore[misc]
         self.network = network
         self.classes = classes
         self.passes = Passes()
-        super().__init__(_Counted(network, self.passes), bounds=bounds, device=device_of(network))
+        # foolbox compares float32 values with Python floats: round the bounds the same way first.
+        rounded = tuple(torch.tensor(bounds, dtype=torch.float32).tolist())
+        super().__init__(_Counted(network, self.passes), bounds=rounded, device=device_of(network))
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return `[batch classes]` in float32 without a gradient, for inputs on any device.
