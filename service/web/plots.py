@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from service.web import words
 from service.web.charts import CurveChart, HeatMap, Role, Series
+from service.web.figures import curve_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from attacks.report import EvaluationReport
 
 INK: Final = "#1f2933"
 FONT_STACK: Final = b"'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"  # what the reader's machine has
@@ -98,6 +101,23 @@ def accuracy_curve(chart: CurveChart, size: Size = WIDE) -> bytes:
             )
         _legend(figure, axes, size)
         return _svg(figure)
+
+
+def accuracy_curve_svg(report: "EvaluationReport") -> bytes:
+    """Return the accuracy curves of the report's headline threat model as an SVG file.
+
+    Args:
+        report: a finished evaluation.
+
+    Raises:
+        ValueError: the report has no results for its headline model.
+    """
+    head = report.headline
+    for model in report.threat_models:
+        if (model.name, model.norm) == (head.model, head.norm):
+            return accuracy_curve(curve_chart(report, model))
+    known = ", ".join(f"{model.name} in {model.norm}" for model in report.threat_models) or "none"
+    raise ValueError(f"headline: expected results for {head.model} in {head.norm}, got {known}; evaluate again")
 
 
 def heat_map(chart: HeatMap) -> bytes:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from typing import Final
 
 PAGE_META_POLICY: Final = (
@@ -23,6 +24,18 @@ def report_meta_policy(style: str) -> str:
     return f"default-src 'none'; img-src data:; style-src {digest_source(style)}; base-uri 'none'; form-action 'none'"
 
 
-def report_header_policy(style: str) -> str:
-    """Return the header value to serve a report with: its own policy, and no framing."""
-    return f"{report_meta_policy(style)}; frame-ancestors 'none'"
+def report_header_policy(document: str) -> str:
+    """Return the header value to serve a report with: the policy of its own style block, and no framing.
+
+    The digest is taken from the document, so that a report of an earlier version keeps its looks.
+
+    Args:
+        document: the report's HTML.
+
+    Raises:
+        ValueError: the document has not exactly one style block.
+    """
+    styles = re.findall(r"<style>(.*?)</style>", document, flags=re.DOTALL)
+    if len(styles) != 1:
+        raise ValueError(f"report: expected exactly one style block, got {len(styles)}; render it again from its JSON")
+    return f"{report_meta_policy(styles[0])}; frame-ancestors 'none'"

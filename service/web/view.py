@@ -8,7 +8,7 @@ from service.web.tables import Table
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The status word with its meaning, the headline sentences, and the checks that decided the status."""
+    """The status word with its meaning, the headline sentences, and the ids of the checks that decided and warned."""
 
     word: str
     kind: str

@@ -1,5 +1,6 @@
 """Numbers and names as a reader sees them: one way to write each, in HTML and in Markdown alike."""
 
+from collections.abc import Mapping
 from typing import Final
 
 NARROW: Final = "\u202f"  # a narrow space that does not break, between a number and its unit
@@ -19,12 +20,22 @@ THREATS: Final = {
 }
 TARGETS: Final = {
     "ensemble": "served ensemble",
+    "network": "served network",
     "base": "base network",
     "weight_noise_equal_norm": "weight noise, equal norm",
     "weight_noise_equal_accuracy": "weight noise, equal accuracy",
     "independent_ensemble": "independent ensemble",
     "scrambled_control": "scrambled control",
     "chance": "chance",
+}
+SHORT: Final = {
+    "ensemble": "ensemble",
+    "network": "network",
+    "base": "base",
+    "weight_noise_equal_norm": "noise, norm",
+    "weight_noise_equal_accuracy": "noise, acc.",
+    "independent_ensemble": "independent",
+    "scrambled_control": "scrambled",
 }
 NORMS: Final = {"linf": "L\N{INFINITY}", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -35,8 +46,13 @@ def threat_title(name: str) -> str:
 
 
 def target_label(name: str) -> str:
-    """Return the words for an evaluated network, for instance `member 3` for `member_3`."""
-    return TARGETS.get(name, name.replace("_", " "))
+    """Return the words for an evaluated network, for instance `member 3` for `member-3`."""
+    return TARGETS.get(name, name.replace("_", " ").replace("member-", "member "))
+
+
+def target_short(name: str) -> str:
+    """Return the same in a few letters, for the edge of a heat map: `m3`."""
+    return SHORT.get(name, name.replace("_", " ").replace("member-", "m"))
 
 
 def norm_label(name: str) -> str:
@@ -125,3 +141,18 @@ def short_digest(value: str | None) -> str:
     if not value:
         return DASH
     return value.removeprefix("sha256:")[:12]
+
+
+def flat(value: object) -> str:
+    """Return a JSON value in one line: names with values, numbers in four digits, lists with commas."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(name).replace('_', ' ')} {_inner(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_inner(item) for item in value) or "none"
+    if value is None:
+        return DASH
+    return number(value) if isinstance(value, int | float) else str(value)
+
+
+def _inner(value: object) -> str:
+    return f"({flat(value)})" if isinstance(value, Mapping) and value else flat(value)

@@ -1,0 +1,75 @@
+"""Resources of the API as the pages receive them, with hostile text where a client may put text."""
+
+from typing import Any
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{7*7}} javascript:alert(3)"
+
+
+def job(state: str = "running", **changes: Any) -> dict[str, Any]:
+    """Return a job resource in the given state."""
+    done = {"queued": 0, "succeeded": 46}.get(state, 17)
+    made = {
+        "id": f"job-{state}",
+        "object": "job",
+        "type": "evaluate",
+        "state": state,
+        "spec": {
+            "type": "evaluate",
+            "target": "digits",
+            "data": {"name": "digits", "split": "test", "n": 200},
+            "threat": {"norm": "linf", "epsilons": [0.1, 0.2, 0.3], "bounds": [0, 1]},
+            "suite": {"name": "quick"},
+            "seed": 0,
+            "block": 64,
+        },
+        "progress": {"shards_total": 46, "shards_done": done, "fraction": done / 46, "eta_seconds": 42.4},
+        "attempt": 1,
+        "created_at": "2026-01-02T03:04:05Z",
+        "started_at": "2026-01-02T03:04:06Z",
+        "finished_at": None,
+        "error": {"code": "failed", "message": "data set 'x': expected files, got none"} if state == "failed" else None,
+        "report_id": "report-1" if state == "succeeded" else None,
+        "metadata": {},
+    }
+    return made | changes
+
+
+def events(count: int = 3) -> list[dict[str, Any]]:
+    """Return a log: queued, running, then shards."""
+    moves = [{"from": None, "to": "queued"}, {"from": "queued", "to": "running"}]
+    shards = [{"shards_done": i + 1, "shards_total": 46, "title": f"fgsm, points {i}"} for i in range(count)]
+    kinds = ["state"] * 2 + ["progress"] * count
+    return [
+        {"seq": i + 1, "t": f"2026-01-02T03:04:{i:02d}Z", "level": "info", "kind": kind, "data": data}
+        for i, (kind, data) in enumerate(zip(kinds, moves + shards, strict=True))
+    ]
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    """Return the description of a stored ensemble."""
+    made = {
+        "name": "digits",
+        "version": "1",
+        "architecture": "digits-cnn",
+        "members": 8,
+        "input_shape": [1, 8, 8],
+        "num_classes": 10,
+        "dataset": "digits",
+        "created_at": "2026-01-02T03:00:00Z",
+    }
+    return made | changes
+
+
+def report(status: str = "INCOMPLETE", **changes: Any) -> dict[str, Any]:
+    """Return a report resource."""
+    headline = {
+        "model": "white_box",
+        "norm": "linf",
+        "epsilon": 0.3,
+        "robust_accuracy": {"k": 22, "n": 200, "low": 0.074, "high": 0.161},
+        "clean_accuracy": {"k": 193, "n": 200, "low": 0.929, "high": 0.983},
+        "outcome": "NO CLAIM",
+    }
+    summary = {"target": "digits", "data": {"name": "digits", "split": "test", "n": 200}, "headline": headline}
+    made = {"id": "report-1", "status": status, "summary": summary, "created_at": "2026-01-02T03:05:00Z"}
+    return made | changes
