@@ -16,7 +16,7 @@ def test_copies_stay_in_the_ball_and_raise_the_loss() -> None:
     network, x = randomised(plain_cnn()), images(200)
     copies = craft(network, x, radius=0.1, steps=5, bounds=(0.0, 1.0), rng=generator())
     assert float((copies - x).abs().max()) <= 0.1 + 1e-6
-    assert 0.0 <= float(copies.min())
+    assert float(copies.min()) >= 0.0
     assert float(copies.max()) <= 1.0
     with torch.no_grad():
         labels = network(x).argmax(1)
