@@ -1,7 +1,7 @@
 """Generation end to end on small networks.
 
-Seen to fail: targets taken from the member instead of the base; the shortcut of the base instead of the member's;
-calibration order of crafted copies shuffled; a member's generator shared with the next.
+Seen to fail: targets taken from the member instead of the base; the base's shortcut subtracted instead of the member's;
+the crafted copies' targets out of order.
 """
 
 import copy
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import ensemble
+from ensemble.crafting import craft
 from ensemble.errors import CalibrationError, InputError
 from ensemble.graph import trace
 from ensemble.groups import GeneralLinear, identity
@@ -104,6 +105,26 @@ def test_drift_feedback_repairs_an_earlier_block() -> None:
         (logits,) = member.read([traced.output.name])
         errors[name] = float((logits - network(x).detach()).norm())
     assert 0 < errors["feedback"] < 0.6 * errors["none"]
+
+
+@pytest.mark.parametrize("build", [plain_cnn, ResidualNet])
+def test_reported_residual_is_the_distance_from_the_bases_clean_outputs(build: object) -> None:
+    """The last site's residual is what the finished member is off, shortcut included, crafted copies paired in order."""
+    network, x = randomised(build(), dtype=torch.float64), images(150, dtype=torch.float64)  # type: ignore[operator]
+    recipe = ensemble.Recipe(scale=0.7, search_steps=0, crafting_radii=(0.05,), crafting_steps=2)
+    many = ensemble.generate(network, x, members=1, recipe=recipe, rng=generator(3))
+    copies = craft(network, x, radius=0.05, steps=2, bounds=(0.0, 1.0), rng=generator(3))
+    traced = trace(network, x)
+    site = sites_of(traced)[-1]
+    names = [site.upper_output] if site.addition is None else [site.addition, str(site.shortcut)]
+    wanted = Stream(traced, x).read(names[:1])[0].repeat(2, *[1] * (len(traced.shapes[names[0]]) - 1))
+    stream = Stream(traced, torch.cat([x, copies]))
+    stream.replace(many.member_layers(0))
+    found = stream.read(names)
+    target = wanted if site.addition is None else wanted - found[1]
+    assert many.generation is not None
+    expected = float((found[0] - wanted).norm() / target.norm())
+    assert many.generation.sites[0][-1].residual == pytest.approx(expected, rel=1e-6)
 
 
 def test_same_seed_same_bytes_and_members_do_not_depend_on_their_number() -> None:

@@ -1,6 +1,6 @@
 """The orbit search: its gradient against the envelope theorem, its flat directions, and that it never ends worse.
 
-Seen to fail: g transposed in mix; the warm upper weights not moved with g; the best element not kept.
+Seen to fail: g transposed in mix; the best element not kept.
 """
 
 import pytest
