@@ -109,7 +109,7 @@ def test_drift_feedback_repairs_an_earlier_block() -> None:
 
 @pytest.mark.parametrize("build", [plain_cnn, ResidualNet])
 def test_reported_residual_is_the_distance_from_the_bases_clean_outputs(build: object) -> None:
-    """The last site's residual is what the finished member is off, shortcut included, crafted copies paired in order."""
+    """The last site's residual is what the finished member is off, shortcut and pairing included."""
     network, x = randomised(build(), dtype=torch.float64), images(150, dtype=torch.float64)  # type: ignore[operator]
     recipe = ensemble.Recipe(scale=0.7, search_steps=0, crafting_radii=(0.05,), crafting_steps=2)
     many = ensemble.generate(network, x, members=1, recipe=recipe, rng=generator(3))
