@@ -75,7 +75,7 @@ class JobLedger:
             session.flush()
             if key is not None:
                 session.add(_remember(new.owner, key, job))
-            add_event(session, job, "state", {"state": job.state})
+            add_event(session, job, "state", {"from": None, "to": job.state, "state": job.state})
             return Created(job, replayed=False)
 
     def get(self, job_id: str, *, owner: str) -> Job:
@@ -201,7 +201,7 @@ def move(session: Session, job: Job, state: JobState, *, error: Mapping[str, Any
     """
     if not may_move(JobState(job.state), state):
         raise StateConflict(f"job {job.id}: expected a state that can become {state.value!r}, got {job.state!r}")
-    job.state = state.value
+    old, job.state = job.state, state.value
     if state is JobState.RUNNING:
         job.started_at = job.started_at or now()
     if state is JobState.QUEUED:
@@ -210,7 +210,8 @@ def move(session: Session, job: Job, state: JobState, *, error: Mapping[str, Any
         job.finished_at, job.in_flight = now(), None
     if error is not None:
         job.error = dict(error)
-    add_event(session, job, "state", {"state": job.state, **({"error": dict(error)} if error else {})})
+    told = {"error": dict(error)} if error else {}
+    add_event(session, job, "state", {"from": old, "to": job.state, "state": job.state, **told})
 
 
 def add_event(session: Session, job: Job, kind: str, data: Mapping[str, Any], *, level: str = "info") -> None:

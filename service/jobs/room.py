@@ -112,6 +112,7 @@ def _cause(error: Exception) -> tuple[str, str]:
     if isinstance(error, PoisonedShard | ShardProcessDied):
         return "poison", str(error)
     LOG.error("the step failed", exc_info=error)
+    LOG.error("the step failed", exc_info=error)
     return "internal", f"{type(error).__name__} in the worker; its log has the reason"
 
 
