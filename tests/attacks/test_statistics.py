@@ -31,7 +31,8 @@ def test_wilson_at_the_figures_of_the_standard() -> None:
     """Of 1000 points, 50 % is +-3.1 points and none reaches 0.38 %; of 200, +-6.9 points and 1.88 %."""
     low, high = wilson(500, 1000)
     assert (high - low) / 2 == pytest.approx(0.031, abs=5e-4)
-    assert wilson(0, 1000) == (0.0, pytest.approx(0.0038, abs=5e-5))
+    assert wilson(0, 1000) == pytest.approx((0.0, 0.0038), abs=5e-5)
+    assert wilson(0, 1000)[0] == 0.0
     low, high = wilson(100, 200)
     assert (high - low) / 2 == pytest.approx(0.069, abs=5e-4)
     assert wilson(0, 200)[1] == pytest.approx(0.0188, abs=5e-5)

@@ -35,6 +35,8 @@ def model(network: nn.Module, held_out: Points) -> NetworkModel:
 class Linear(nn.Module):
     """Logits (w·x, 0): the best Linf perturbation is known in closed form."""
 
+    weight: Tensor
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight)

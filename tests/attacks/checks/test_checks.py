@@ -1,0 +1,266 @@
+"""Each check passes on an honest evaluation and notices the fault it is there for.
+
+Faults are planted in the findings of a real evaluation. Seen to fail with: each check of `FAULTS` made to return PASS;
+A and B left out of the fatal families; E1 left out of the fatal checks; NOT-RUN of a required check ignored.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attacks import EvaluationReport, ThreatModel, evaluate
+from attacks.assembly import assemble_report
+from attacks.checks import Check, Outcome, run_checks
+from attacks.checks.outcome import Level
+from attacks.checks.table import TABLE
+from attacks.data import DataDescription
+from attacks.evaluation import Evaluation
+from attacks.findings import Findings, gather
+from attacks.gains import compare
+from attacks.shards import plan
+from attacks.status import status_of
+from ensemble.digests import tensor_digest
+from tests.attacks.conftest import Points
+
+Change = Callable[[Findings], Findings]
+
+
+@pytest.fixture(scope="module")
+def findings(evaluation: Evaluation, results: dict[str, dict[str, Any]]) -> Findings:
+    """What the honest evaluation found."""
+    return gather(evaluation, [results[shard.key] for shard in plan(evaluation)])
+
+
+def _levels(findings: Findings) -> dict[str, str]:
+    return {check.id: check.outcome.level.value for check in run_checks(findings, compare(findings))}
+
+
+def _run(findings: Findings, attack: str, **changes: Any) -> Findings:
+    """The findings with one run changed; a callable value maps the old value to the new one."""
+    runs = []
+    for run in findings.runs:
+        if run.row.id == attack:
+            new = {name: value(getattr(run, name)) if callable(value) else value for name, value in changes.items()}
+            run = dataclasses.replace(run, **new)
+        runs.append(run)
+    return dataclasses.replace(findings, runs=tuple(runs))
+
+
+def _numbers(name: str, **changes: Any) -> Change:
+    def change(findings: Findings) -> Findings:
+        numbers = dict(findings.numbers)
+        numbers[name] = {**numbers[name], **changes}
+        return dataclasses.replace(findings, numbers=numbers)
+
+    return change
+
+
+def _held(findings: Findings, attack: str, judge: str, value: Any) -> Findings:
+    shape = findings.runs[0].held[judge].shape
+    return _run(findings, attack, held=lambda held: held | {judge: np.broadcast_to(value, shape).copy()})
+
+
+def _evaluation(**changes: Any) -> Change:
+    def change(findings: Findings) -> Findings:
+        evaluation = findings.evaluation
+        fields = {f.name: getattr(evaluation, f.name) for f in dataclasses.fields(Evaluation) if f.init}
+        return dataclasses.replace(findings, evaluation=Evaluation(**(fields | changes)))
+
+    return change
+
+
+def _same_point(findings: Findings) -> Findings:
+    digest = tensor_digest(findings.evaluation.inputs[5])
+    return _evaluation(calibration_digests=(digest,))(findings)
+
+
+def _same_id(findings: Findings) -> Findings:
+    ids = findings.evaluation.data.ids
+    return _evaluation(data=DataDescription("digits", ids=ids, used_ids=("digits-3",)))(findings)
+
+
+def _bad_member(findings: Findings) -> Findings:
+    return dataclasses.replace(findings, clean={**findings.clean, "member-1": findings.labels == 0})
+
+
+def _weak_target(findings: Findings) -> Findings:
+    clean = findings.clean["base"].copy()
+    clean[:40] = False
+    return dataclasses.replace(findings, clean={**findings.clean, "ensemble": clean})
+
+
+def _flip(count: int) -> Change:
+    def change(findings: Findings) -> Findings:
+        def flip(flags: Any) -> Any:
+            flags = flags.copy()
+            flags[0, :count] = ~flags[0, :count]
+            return flags
+
+        return _run(findings, "pgd-10@white_box", in_attack=flip)
+
+    return change
+
+
+def _rising(findings: Findings) -> Findings:
+    rungs = np.array([[False], [False], [True]])
+    return _held(findings, "pgd-10@stolen_base", "base", rungs)
+
+
+FAULTS: dict[str, tuple[str, str, Change]] = {
+    "weights moved": ("A1", "FAIL", lambda f: dataclasses.replace(f, digests={**f.digests, "base": frozenset("x")})),
+    "training": ("A1", "FAIL", lambda f: dataclasses.replace(f, training=True)),
+    "probabilities": ("A2", "FAIL", _numbers("logits_contract", probabilities=True)),
+    "outside the ball": ("A3", "FAIL", lambda f: _run(f, "fgsm@stolen_base", excess=(0.0, 2e-6, 0.0))),
+    "outside the box": ("A3", "FAIL", lambda f: _run(f, "fgsm@stolen_base", inside=False)),
+    "another serving path": ("A4", "FAIL", _numbers("serving", label_changes=1)),
+    "many flips": ("A4", "FAIL", _flip(10)),
+    "one flip": ("A4", "WARN", _flip(1)),
+    "random answers": ("A5", "FAIL", _numbers("repeats", label_changes=1)),
+    "noisy logits": ("A5", "FAIL", _numbers("repeats", difference=1e-3)),
+    "batch changes a label": ("A6", "FAIL", _numbers("batch", label_changes=1)),
+    "batch changes logits": ("A6", "WARN", _numbers("batch", difference=1e-3)),
+    "a member at chance": ("A7", "FAIL", _bad_member),
+    "clean accuracy lost": ("A7", "WARN", _weak_target),
+    "a calibration point": ("A8", "FAIL", _same_point),
+    "a calibration id": ("A8", "FAIL", _same_id),
+    "ids absent": ("A8", "WARN", _evaluation(data=DataDescription("digits"))),
+    "flips between precisions": ("A9", "FAIL", _flip(10)),
+    "PGD weaker than FGSM": ("B1", "FAIL", lambda f: _held(f, "pgd-10@white_box", "ensemble", True)),
+    "accuracy rises": ("B2", "FAIL", _rising),
+    "leaks": ("B11", "FAIL", lambda f: _held(_masked(f), "fgsm@stolen_base", "ensemble", False)),
+    "noise is stronger": ("B13", "FAIL", lambda f: _held(f, "noise-uniform-10", "ensemble", False)),
+    "the control knows something": (
+        "B14",
+        "WARN",
+        lambda f: dataclasses.replace(f, clean={**f.clean, "scrambled_control": f.clean["base"]}),
+    ),
+    "few points right": (
+        "C6",
+        "WARN",
+        lambda f: dataclasses.replace(f, clean={**f.clean, "ensemble": np.arange(f.n) < 20}),
+    ),
+    "logits differ": ("E1", "FAIL", _numbers("null_test", logit_difference=1e-4)),
+    "gradients differ": ("E1", "FAIL", _numbers("null_test", gradient_cosine_mean=0.99)),
+    "verdicts differ": ("E1", "FAIL", _numbers("null_test", verdict_changes_beyond_margin=1)),
+    "no site": ("E1", "NOT-RUN", _numbers("null_test", run=False, reason="no site")),
+    "passes not counted": ("F2", "FAIL", lambda f: _run(f, "fgsm@stolen_base", backwards=0, forwards=0)),
+}
+
+
+def _masked(findings: Findings) -> Findings:
+    findings = _held(findings, "pgd-10@white_box", "ensemble", True)
+    return _held(findings, "fgsm@white_box", "ensemble", True)
+
+
+def test_an_honest_evaluation_passes_what_can_be_run(findings: Findings) -> None:
+    """No check fails; those of this suite's attacks have an outcome, all others say why they were not run."""
+    checks = run_checks(findings, compare(findings))
+    levels = {check.id: check.outcome.level for check in checks}
+    assert Level.FAIL not in levels.values()
+    passed = "A1 A2 A3 A4 A5 A6 A8 A9 B2 B11 B13 C1 C2 C3 E1 F1 F2 F3 F5"
+    for name in passed.split():
+        assert levels[name] is Level.PASS, name
+    assert [check.id for check in checks] == [rule.id for rule in TABLE]
+    assert all(check.outcome.reason for check in checks if check.outcome.level is not Level.PASS)
+
+
+def test_the_table_is_complete() -> None:
+    """A1-A9, B1-B16, C1-C6, D1-D6, E1-E9, F1-F7, each once."""
+    sizes = {"A": 9, "B": 16, "C": 6, "D": 6, "E": 9, "F": 7}
+    assert [rule.id for rule in TABLE] == [f"{family}{i}" for family, size in sizes.items() for i in range(1, size + 1)]
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_a_planted_fault_is_noticed(fault: str, findings: Findings) -> None:
+    """The check named for the fault answers as the standard says, and did not before."""
+    name, expected, change = FAULTS[fault]
+    assert _levels(change(findings))[name] == expected
+    assert _levels(findings)[name] != expected or expected == "WARN"
+
+
+@pytest.mark.parametrize("fault", ["training", "leaks", "logits differ", "noise is stronger"])
+def test_a_fault_is_printed_in_the_headline(fault: str, findings: Findings) -> None:
+    """UNRELIABLE stands inside the headline sentence, and no outcome is printed."""
+    name, _, change = FAULTS[fault]
+    report = assemble_report(change(findings))
+    assert report.status.value == "UNRELIABLE"
+    assert name in report.status.reasons
+    assert report.headline.sentence.startswith("[UNRELIABLE]")
+    assert {model.outcome for model in report.threat_models} == {"WITHHELD (a check failed)"}
+
+
+def _check(name: str, level: Level) -> Check:
+    return Check(name, "", Outcome(level))
+
+
+def _all(**levels: Level) -> list[Check]:
+    return [_check(rule.id, levels.get(rule.id, Level.PASS)) for rule in TABLE]
+
+
+@pytest.mark.parametrize(
+    ("levels", "mode", "value", "reasons"),
+    [
+        ({}, "prob", "CHECKED", []),
+        ({"A3": Level.FAIL, "C2": Level.FAIL}, "prob", "UNRELIABLE", ["A3"]),
+        ({"E1": Level.FAIL}, "prob", "UNRELIABLE", ["E1"]),
+        ({"E5": Level.FAIL}, "prob", "INCOMPLETE", ["E5"]),
+        ({"B4": Level.NOT_RUN, "B9": Level.NOT_RUN}, "prob", "INCOMPLETE", ["B4"]),
+        ({"D4": Level.NOT_RUN}, "random_member", "UNRELIABLE", ["D4"]),
+        ({"D4": Level.NOT_RUN}, "prob", "INCOMPLETE", ["D4"]),
+        ({"A8": Level.WARN, "B2": Level.WARN}, "prob", "CHECKED", []),
+    ],
+)
+def test_the_status_follows_from_the_checks(levels: Any, mode: str, value: str, reasons: list[str]) -> None:
+    """UNRELIABLE first, then INCOMPLETE, else CHECKED; thorough-only checks are not required."""
+    status = status_of(_all(**levels), mode=mode)
+    assert (status.value, status.reasons) == (value, reasons)
+    warnings = sum(level is Level.WARN for level in levels.values())
+    assert status.label == (f"CHECKED, {warnings} warnings" if value == "CHECKED" else value)
+
+
+class _GradientKiller(nn.Module):
+    """A network whose input is rounded to four grey levels: the gradient is zero, the answers are not safe."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Round without a straight-through gradient."""
+        logits: torch.Tensor = self.network((inputs * 3).round() / 3 + 0 * inputs)
+        return logits
+
+
+@pytest.fixture(scope="module")
+def masked(network: nn.Module, held_out: Points) -> EvaluationReport:
+    """The report on a gradient-killer, attacked with examples of the honest base."""
+    return evaluate(
+        _GradientKiller(network),
+        base=network,
+        inputs=held_out.inputs,
+        labels=held_out.labels,
+        threat=ThreatModel("linf", (0.1, 0.2, 0.3)),
+        rng=torch.Generator().manual_seed(0),
+    )
+
+
+def test_a_real_gradient_killer_turns_the_status_unreliable(masked: EvaluationReport) -> None:
+    """The white box finds nothing, transfer does: the leak check fails, and the headline says so."""
+    failed = [check.id for check in masked.checks if check.status == "FAIL"]
+    assert "B11" in failed
+    assert masked.status.value == "UNRELIABLE"
+
+
+def test_a_single_network_has_no_members_and_says_so(masked: EvaluationReport) -> None:
+    """Controls are NOT-RUN with the reason; the rows are base and network only."""
+    levels = {check.id: check for check in masked.checks}
+    assert levels["E5"].status == levels["B14"].status == "NOT-RUN"
+    assert "single network" in levels["E5"].reason
+    assert [item.target for item in masked.clean] == ["base", "network"]
+    assert masked.subject.members == 0

@@ -1,0 +1,47 @@
+"""Which word a comparison allows.
+
+Seen to fail with: the raw p value in place of Holm's; the mdg ignored; VOID not first; LOSS read from the wrong tail.
+"""
+
+import pytest
+
+from attacks.gains import HIGHER, LOSS, NO_CLAIM, VOID, Comparison, judge, outcome_of
+from attacks.statistics import paired_gain
+
+
+def _comparison(over: str, outcome: str) -> Comparison:
+    return Comparison(0, "stolen_base", 0, over, paired_gain(0, 0, 100), 1.0, 0.05, outcome)
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "p_holm", "mdg", "void", "expected"),
+    [
+        (40, 0, 1e-9, 0.05, False, HIGHER),
+        (40, 0, 1e-9, 0.05, True, VOID),
+        (40, 0, 0.02, 0.05, False, "NO DETECTABLE GAIN (mdg = 5.0 points)"),
+        (40, 0, 1e-9, 0.5, False, "NO DETECTABLE GAIN (mdg = 50.0 points)"),
+        (40, 0, 1e-9, None, False, "NO DETECTABLE GAIN (mdg = none at this n)"),
+        (0, 40, 1.0, 0.05, False, LOSS),
+        (5, 5, 1.0, 0.05, False, "NO DETECTABLE GAIN (mdg = 5.0 points)"),
+    ],
+)
+def test_a_word_for_each_comparison(
+    b: int, c: int, p_holm: float, mdg: float | None, void: bool, expected: str
+) -> None:
+    """HIGHER needs the adjusted test, the mdg, and not being void; LOSS is the reverse test."""
+    assert judge(paired_gain(b, c, 200), p_holm, mdg, void=void) == expected
+
+
+@pytest.mark.parametrize(
+    ("base", "noise", "expected"),
+    [
+        (HIGHER, HIGHER, NO_CLAIM),
+        (HIGHER, LOSS, LOSS),
+        (VOID, VOID, VOID),
+        ("NO DETECTABLE GAIN (mdg = 5.0 points)", HIGHER, "NO DETECTABLE GAIN (mdg = 5.0 points)"),
+    ],
+)
+def test_the_outcome_of_a_model_is_its_weakest_comparison(base: str, noise: str, expected: str) -> None:
+    """One baseline that is not beaten decides; beating both still claims nothing without equal-accuracy noise."""
+    found = outcome_of([_comparison("base", base), _comparison("weight_noise_equal_norm", noise)])
+    assert found == expected

@@ -1,0 +1,158 @@
+"""The report says what was found, survives JSON, and notices a change.
+
+Seen to fail with: `seconds` inside the digest; `run` inside the digest; the digest not verified; the clean point left
+out of the curves; the chance line left out; the headline taken at the smallest radius; Wilson bounds swapped.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from attacks import EvaluationReport
+from attacks.evaluation import Evaluation
+from attacks.statistics import wilson
+from ensemble.errors import ArtifactError
+
+
+def _proportions(value: Any) -> list[dict[str, Any]]:
+    """Every part of a JSON document that has k and n."""
+    if isinstance(value, dict):
+        own = [value] if {"k", "n", "low"} <= set(value) else []
+        return own + [part for item in value.values() for part in _proportions(item)]
+    return [part for item in value for part in _proportions(item)] if isinstance(value, list) else []
+
+
+def test_json_gives_the_report_back(report: EvaluationReport) -> None:
+    """Reading what was written gives an equal report and the same bytes."""
+    again = EvaluationReport.from_json(report.to_json())
+    assert again == report
+    assert again.to_json() == report.to_json()
+    assert json.loads(report.to_json())["schema"] == "levelset/evaluation-report"
+
+
+def test_the_digest_ignores_times_and_hosts_only(report: EvaluationReport) -> None:
+    """Seconds and the run block do not count; a verdict does."""
+    document = json.loads(report.to_json())
+    for attack in document["attacks"]:
+        attack["seconds"] = 1e6
+    document["run"] = {"host": "elsewhere"}
+    assert EvaluationReport.from_json(json.dumps(document)).digest == report.digest
+    assert report.with_run({"host": "here"}).digest == report.digest
+    document["headline"]["robust_accuracy"]["k"] += 1
+    with pytest.raises(ArtifactError, match="changed after it was written"):
+        EvaluationReport.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not JSON", "expected JSON of the schema"),
+        ("{}", "errors"),
+        ('{"schema": "levelset/evaluation-report", "schema_version": "1.0"}', "status"),
+    ],
+)
+def test_a_foreign_document_is_refused(text: str, message: str) -> None:
+    """What is not a report is an ArtifactError, not a crash."""
+    with pytest.raises(ArtifactError, match=message):
+        EvaluationReport.from_json(text)
+
+
+def test_versions_break_by_their_major_part(report: EvaluationReport) -> None:
+    """A later minor version with unknown keys is read; a later major one is refused."""
+    document = json.loads(report.to_json()) | {"schema_version": "1.7", "new": {"k": 1}}
+    assert EvaluationReport.from_json(json.dumps(document)).headline == report.headline
+    with pytest.raises(ArtifactError, match=r"got levelset/evaluation-report 2\.0"):
+        EvaluationReport.from_json(json.dumps(document | {"schema_version": "2.0"}))
+
+
+def test_every_proportion_has_its_wilson_interval(report: EvaluationReport) -> None:
+    """Recomputed from the counts; a rate of fewer than 30 points has none."""
+    found = _proportions(json.loads(report.to_json()))
+    assert len(found) > 100
+    for part in found:
+        if part["value"] is None:
+            assert part["n"] < 30
+            assert part["low"] is part["high"] is None
+        else:
+            assert part["value"] == part["k"] / part["n"]
+            assert (part["low"], part["high"]) == pytest.approx(wilson(part["k"], part["n"]))
+
+
+def test_the_headline_is_the_white_box_at_the_largest_radius(report: EvaluationReport, evaluation: Evaluation) -> None:
+    """Model, radius and both counts are those of the white-box results; the sentence carries status and limits."""
+    headline = report.headline
+    model = next(model for model in report.threat_models if model.name == "white_box")
+    results = {result.target: result for result in model.results if result.epsilon == 0.2}
+    assert (headline.model, headline.epsilon, headline.attacks) == ("white_box", 0.2, 5)
+    assert headline.robust_accuracy == results["ensemble"].robust_accuracy
+    assert headline.base_robust_accuracy == results["base"].robust_accuracy
+    assert headline.sentence.startswith(f"[{report.status.label}] On n = 100 images, linf <= 0.2 (51/255)")
+    assert "a better attack can only lower it" in headline.sentence
+    assert "robust" not in headline.sentence.replace("white_box", "")
+
+
+def test_the_base_falls_and_transfer_is_weaker_than_the_white_box(report: EvaluationReport) -> None:
+    """On real verdicts: worst case at most every raw accuracy, falling with epsilon, at most clean."""
+    clean = {item.target: item.clean_accuracy.k for item in report.clean}
+    for model in report.threat_models:
+        for target in {result.target for result in model.results}:
+            counts = [r.robust_accuracy.k for r in model.results if r.target == target]
+            assert counts == sorted(counts, reverse=True)
+            assert counts[0] <= clean[target]
+        for result in model.results:
+            assert result.robust_accuracy.k <= min(raw.k for raw in result.raw)
+    assert report.headline.base_robust_accuracy.k < 30
+    union = {
+        (m.name, r.epsilon): r.robust_accuracy.k
+        for m in report.threat_models
+        for r in m.results
+        if r.target == "ensemble"
+    }
+    assert all(union["white_box", epsilon] <= union["stolen_base", epsilon] for epsilon in (0.05, 0.1, 0.2))
+
+
+def test_curves_have_every_row(report: EvaluationReport) -> None:
+    """Base, ensemble, members, both controls and chance, from the clean point on, each value in its interval."""
+    curves = [curve for curve in report.curves if curve.model == "stolen_base"]
+    worst = {curve.target: curve for curve in curves if curve.attack == "worst case"}
+    assert set(worst) == {"base", "ensemble", "member-0", "member-1", "scrambled_control", "weight_noise_equal_norm"}
+    clean = {item.target: item.clean_accuracy.k for item in report.clean}
+    for target, curve in worst.items():
+        assert [point.epsilon for point in curve.points] == [0.0, 0.05, 0.1, 0.2]
+        assert curve.points[0].k == clean[target]
+        assert all((p.low or 0.0) <= (p.value or 0.0) <= (p.high or 0.0) for p in curve.points)
+    (chance,) = [curve for curve in curves if curve.target == "chance"]
+    assert {point.value for point in chance.points} == {report.data.chance_accuracy}
+    assert {curve.attack for curve in curves if curve.target == "ensemble"} == {
+        "worst case",
+        "noise-uniform-10",
+        "fgsm@stolen_base",
+        "pgd-10@stolen_base",
+    }
+
+
+def test_what_was_not_run_is_said(report: EvaluationReport) -> None:
+    """The attacks the full standard asks for are listed with a reason, and the examples have digests."""
+    assert {"fresh_members", "lgv_surrogate", "weight_noise_equal_accuracy"} <= {item.what for item in report.not_run}
+    assert all(item.why for item in report.not_run)
+    # 10 noise draws and four gradient attacks, in three blocks.
+    assert len(report.artifacts) == 3 * 14
+    assert len({artifact.digest for artifact in report.artifacts}) == 3 * 14
+
+
+def test_costs_are_counted_in_points(report: EvaluationReport) -> None:
+    """FGSM passes every point backward once per radius; PGD on the base ten times as often."""
+    costs = {attack.id: attack for attack in report.attacks}
+    assert costs["fgsm@stolen_base"].backwards == 3 * 100
+    assert costs["pgd-10@stolen_base"].backwards == 10 * 3 * 100
+    assert 0 < costs["pgd-10@white_box"].backwards < 10 * 3 * 100
+    assert costs["noise-uniform-10"].backwards == 0
+
+
+def test_nothing_is_claimed_without_equal_accuracy_noise(report: EvaluationReport) -> None:
+    """No outcome says GAIN, whatever the counts."""
+    words = [model.outcome for model in report.threat_models]
+    words += [gain.outcome for model in report.threat_models for gain in model.gains]
+    assert words
+    assert not any(word == "GAIN" or word.startswith("GAIN ") for word in words)
