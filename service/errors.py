@@ -167,5 +167,7 @@ def to_http(error: Exception) -> HttpError:
     """Return the status, text and headers that `error` has over HTTP; 500 without a reason for what no row names."""
     status = next((HTTP_STATUS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in HTTP_STATUS), 500)
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else {}
+    if isinstance(error, TooLarge | UnsupportedMedia):
+        headers["Connection"] = "close"  # the body was not read to its end
     tells = (isinstance(error, ServiceError) and status != 500) or status == 422  # the rest may name local paths
     return HttpError(status, str(error) if tells else HIDDEN, headers, getattr(error, "field", None))
