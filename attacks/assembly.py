@@ -1,34 +1,23 @@
 """Fills the report's schema from the findings."""
 
-import platform
-from importlib.metadata import version
-from typing import Any
-
 import numpy as np
-import torch
 
-from attacks.canonical import content_digest
 from attacks.checks import Check, run_checks
-from attacks.evaluation import levelset_version
 from attacks.findings import Findings, Run
 from attacks.gains import Comparison, compare, outcome_of, void_reasons
+from attacks.identity import artifact_of, data_of, environment_of, not_run_of, subject_of
 from attacks.jury import BASE
 from attacks.metrics import Flags, Rate, attack_success_rate, rate, transfer_rate, transfer_rate_all_right
-from attacks.report import (
-    Artifact,
+from attacks.report import EvaluationReport
+from attacks.schema import (
     AttackResult,
     CheckResult,
     CleanResult,
-    Data,
-    Environment,
-    EvaluationReport,
     GainResult,
     Headline,
-    NotRun,
     Proportion,
     RawResult,
     Status,
-    Subject,
     SuiteInfo,
     TargetResult,
     ThreatModelResult,
@@ -60,8 +49,8 @@ def assemble_report(findings: Findings) -> EvaluationReport:
     report = EvaluationReport(
         status=status,
         headline=_headline(findings, models, status),
-        subject=_subject(findings),
-        data=_data(findings),
+        subject=subject_of(findings),
+        data=data_of(findings),
         suite=SuiteInfo(name=findings.evaluation.rows.name, version=findings.evaluation.rows.version, overrides={}),
         clean=[_clean(findings, judge) for judge in findings.evaluation.jury.names],
         threat_models=models,
@@ -69,9 +58,9 @@ def assemble_report(findings: Findings) -> EvaluationReport:
         transfer=_transfer(findings),
         checks=[_check(check) for check in checks],
         certificates=[],
-        not_run=_not_run(findings),
-        artifacts=[_artifact(findings, run, record) for run in findings.runs for record in run.examples],
-        environment=_environment(findings),
+        not_run=not_run_of(findings),
+        artifacts=[artifact_of(findings, run, record) for run in findings.runs for record in run.examples],
+        environment=environment_of(findings),
     )
     return report.sealed()
 
@@ -188,39 +177,6 @@ def _headline(findings: Findings, models: list[ThreatModelResult], status: Statu
     )
 
 
-def _subject(findings: Findings) -> Subject:
-    jury, evaluation = findings.evaluation.jury, findings.evaluation
-    generation = getattr(evaluation.target, "generation", None)
-    record = generation.to_dict() if generation is not None else None
-    return Subject(
-        target=jury.target,
-        ensemble_digest=jury.digests[jury.target],
-        base_digest=jury.digests[BASE],
-        control_digests={name: digest for name, digest in jury.digests.items() if name not in (BASE, jury.target)},
-        mode=evaluation.mode,
-        members=len(jury.members),
-        group=(record or {}).get("recipe"),
-        seeds=[] if record is None else [record["seed"]],
-        calibration_digest=getattr(generation, "calibration_digest", None),
-    )
-
-
-def _data(findings: Findings) -> Data:
-    evaluation = findings.evaluation
-    counts = np.bincount(findings.labels)
-    return Data(
-        name=evaluation.data.name,
-        split=evaluation.data.split,
-        n=findings.n,
-        digest=content_digest([list(evaluation.point_digests), findings.labels.tolist()]),
-        encoding=evaluation.data.encoding,
-        bounds=list(evaluation.threats[0].bounds),
-        input_shape=list(evaluation.inputs.shape[1:]),
-        label_counts={str(label): int(count) for label, count in enumerate(counts)},
-        chance_accuracy=findings.chance / findings.n,
-    )
-
-
 def _attack(findings: Findings, run: Run) -> AttackResult:
     own = findings.clean[findings.target] & ~run.held[findings.target][-1]
     others = [r.held[findings.target][-1] for r in findings.runs if r.threat == run.threat and r is not run]
@@ -278,26 +234,4 @@ def _check(check: Check) -> CheckResult:
         rule=check.rule,
         numbers=dict(check.outcome.numbers),
         reason=check.outcome.reason,
-    )
-
-
-def _not_run(findings: Findings) -> list[NotRun]:
-    pairs = (*findings.evaluation.rows.not_run, *findings.evaluation.jury.absent)
-    return [NotRun(what=what, why=why) for what, why in pairs]
-
-
-def _artifact(findings: Findings, run: Run, record: Any) -> Artifact:
-    norm = findings.evaluation.threats[run.threat].norm
-    return Artifact(kind="examples", attack=run.row.id, norm=norm, **record)
-
-
-def _environment(findings: Findings) -> Environment:
-    return Environment(
-        levelset=levelset_version(),
-        foolbox=version("foolbox"),
-        torch=torch.__version__,
-        python=platform.python_version(),
-        device=findings.evaluation.device_name,
-        threads=findings.evaluation.threads,
-        deterministic=torch.are_deterministic_algorithms_enabled() or findings.evaluation.device_name == "cpu",
     )

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from attacks.data import LabelledData
 from attacks.evaluation import Evaluation
-from attacks.report import EvaluationReport, NotRun
+from attacks.report import EvaluationReport
+from attacks.schema import NotRun
 from attacks.shards import merge, plan, run_shard
 from attacks.threat import ThreatModel
 from ensemble.generate import Progress

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from attacks.checks.outcome import Check, Level
 from attacks.checks.table import TABLE
-from attacks.report import Status
+from attacks.schema import Status
 
 #: Beyond families A and B, a FAIL of one of these makes every number meaningless.
 _FATAL = frozenset({"E1", "C1", "C5", "D3"})

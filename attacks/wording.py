@@ -1,6 +1,6 @@
 """The sentences of a report: templates that are filled, never edited."""
 
-from attacks.report import Proportion, Status
+from attacks.schema import Proportion, Status
 
 LIMITS = (
     "Accuracy under the attacks listed is an upper bound: a better attack can only lower it. It says "

@@ -1,0 +1,247 @@
+"""The parts of a report's schema: plain values, read by pages and plots."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Part(BaseModel):
+    """Base of every part: immutable, unknown keys ignored, written by field alias."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Proportion(Part):
+    """k of n with its Wilson interval; value and interval are null where n is too small to state a rate."""
+
+    k: int
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Status(Part):
+    """UNRELIABLE, INCOMPLETE or CHECKED; the checks that decided it; the number of warnings."""
+
+    value: str
+    reasons: list[str]
+    warnings: int
+
+    @property
+    def label(self) -> str:
+        """The status as printed: the number of warnings is part of the word CHECKED."""
+        noun = "warning" if self.warnings == 1 else "warnings"
+        return f"{self.value}, {self.warnings} {noun}" if self.value == "CHECKED" else self.value
+
+
+class Headline(Part):
+    """The one result fixed before the run, with its sentence and its limits."""
+
+    model: str
+    norm: str
+    epsilon: float
+    target: str
+    attacks: int
+    robust_accuracy: Proportion
+    base_robust_accuracy: Proportion
+    clean_accuracy: Proportion
+    base_clean_accuracy: Proportion
+    outcome: str
+    sentence: str
+    limits: str
+
+
+class Subject(Part):
+    """What was evaluated."""
+
+    target: str
+    ensemble_digest: str
+    base_digest: str
+    control_digests: dict[str, str]
+    mode: str
+    members: int
+    group: dict[str, Any] | None
+    seeds: list[int]
+    calibration_digest: str | None
+
+
+class Data(Part):
+    """The points: where from, how many, in which encoding, and the best constant answer on them."""
+
+    name: str
+    split: str
+    n: int
+    digest: str
+    encoding: str
+    bounds: list[float]
+    input_shape: list[int]
+    label_counts: dict[str, int]
+    chance_accuracy: float
+
+
+class SuiteInfo(Part):
+    """The list of attacks, by name and version, and what was changed in it."""
+
+    name: str
+    version: str
+    overrides: dict[str, Any]
+
+
+class CleanResult(Part):
+    """Clean accuracy of one judge, and how often it agrees with the base in being right."""
+
+    target: str
+    clean_accuracy: Proportion
+    agreement_with_base: Proportion
+
+
+class RawResult(Part):
+    """One attack, one cold run, no nesting over epsilons."""
+
+    attack: str
+    k: int
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+    attack_success_rate: Proportion
+
+
+class TargetResult(Part):
+    """Accuracy of one judge at one epsilon: per attack, and the per-example worst case."""
+
+    norm: str
+    epsilon: float
+    target: str
+    raw: list[RawResult]
+    robust_accuracy: Proportion
+
+
+class GainResult(Part):
+    """A paired comparison of the target with one baseline."""
+
+    over: str
+    norm: str
+    epsilon: float
+    b: int
+    c: int
+    gain: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    mdg: float | None
+    per_seed: list[float]
+    outcome: str
+    void_because: list[str]
+
+
+class ThreatModelResult(Part):
+    """One kind of attacker in one norm."""
+
+    name: str
+    norm: str
+    mode: str
+    sentence: str
+    query_budget: int | None
+    epsilons: list[float]
+    results: list[TargetResult]
+    gains: list[GainResult]
+    outcome: str
+
+
+class AttackResult(Part):
+    """What an attack was, what it broke on the target at the largest epsilon, and what it cost."""
+
+    id: str
+    norm: str
+    class_: str = Field(alias="class")
+    knowledge: str
+    parameters: dict[str, Any]
+    draws: int
+    surrogate_digest: str | None
+    seed: int
+    precision: str
+    fooled: int
+    unique_fooled: int
+    forwards: int
+    backwards: int
+    queries: int
+    seconds: float
+
+
+class Transfer(Part):
+    """How examples made on a source fool the others, at one epsilon: one row per source, one column per judge."""
+
+    norm: str
+    epsilon: float
+    attack: str
+    sources: list[str]
+    members: list[str]
+    rate: list[list[float | None]]
+    rate_all_right: list[list[float | None]]
+    denominators: list[list[int]]
+    gradient_cosine: list[list[float]] | None
+
+
+class CheckResult(Part):
+    """One automatic check."""
+
+    id: str
+    status: str
+    rule: str
+    numbers: dict[str, Any]
+    reason: str
+
+
+class NotRun(Part):
+    """Something the full standard asks for that was not done."""
+
+    what: str
+    why: str
+
+
+class Artifact(Part):
+    """Examples of one crafting run; the path is null where only the digest was kept."""
+
+    kind: str
+    attack: str
+    norm: str
+    digest: str
+    path_relative: str | None
+    shape: list[int]
+    dtype: str
+
+
+class Environment(Part):
+    """Versions, device and threads: part of every reproducibility claim."""
+
+    levelset: str
+    foolbox: str
+    torch: str
+    python: str
+    device: str
+    threads: int
+    deterministic: bool
+
+
+class CurvePoint(Part):
+    """One epsilon of a curve."""
+
+    epsilon: float
+    k: int
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Curve(Part):
+    """Accuracy of one row against epsilon, the clean accuracy at epsilon 0 included."""
+
+    model: str
+    norm: str
+    target: str
+    attack: str
+    points: list[CurvePoint]
