@@ -1,0 +1,142 @@
+"""What does an attacker who holds the base's weights still achieve against an ensemble made from it?
+
+ResNet-20, JPEG-re-encoded CIFAR-10, Linf: generates members from unlabelled training images, judges them on test
+images with the `quick` suite, prints one table (clean, uniform noise, stolen base, white box; base, members, ensemble,
+controls; Wilson 95 % intervals) and writes it as JSON. `--validation` judges test images 500 to 999 instead of the
+first 500: settings are chosen there, never on the images that are reported.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+import ensemble
+from attacks import DataDescription, EvaluationReport, ThreatModel
+from attacks.evaluate import run_all
+from attacks.evaluation import Evaluation
+from benchmarks.shared_data import ENCODING, cifar10_jpeg, resnet20
+
+EPSILONS = (1 / 255, 2 / 255, 4 / 255)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    console = Console()
+    network = resnet20()
+    calibration, _ = cifar10_jpeg("train", 0, options.calibration)
+    start = 500 if options.validation else 0
+    inputs, labels = cifar10_jpeg("test", start, start + options.n)
+    recipe = replace(ensemble.presets["balanced"], **json.loads(options.recipe))
+    begin = time.perf_counter()
+    with Bar(console=console, transient=True) as bar:
+        task = bar.add_task("generating", total=None)
+        many = ensemble.generate(
+            network,
+            calibration,
+            members=options.members,
+            recipe=recipe,
+            rng=torch.Generator().manual_seed(options.seed),
+            progress=lambda step: bar.update(task, completed=step.done, total=step.total, description=step.message),
+        )
+    seconds = time.perf_counter() - begin
+    begin = time.perf_counter()
+    with Bar(console=console, transient=True) as bar:
+        task = bar.add_task("evaluating", total=None)
+        evaluation = Evaluation(
+            target=many,
+            base=network,
+            inputs=inputs,
+            labels=labels,
+            threat=ThreatModel(norm="linf", epsilons=EPSILONS),
+            suite="quick",
+            seed=options.seed,
+            calibration_digests=[ensemble.tensor_digest(calibration)],
+            data=DataDescription(name="cifar10", split=f"test {start}-{start + options.n - 1}", encoding=ENCODING),
+            block=125,
+            threads=options.threads,
+        )
+        report = run_all(
+            evaluation,
+            progress=lambda step: bar.update(task, completed=step.done, total=step.total, description=step.message),
+        )
+    evaluation_seconds = time.perf_counter() - begin
+    rows = _rows(report)
+    console.print(_table(rows, options))
+    console.print(
+        f"generation {seconds:.0f} s, evaluation {evaluation_seconds:.0f} s, {options.threads} threads, seed "
+        f"{options.seed}, status {report.status.label}"
+    )
+    result = {
+        "question": __doc__.splitlines()[0] if __doc__ else "",
+        "settings": vars(options) | {"recipe": json.loads(recipe.to_json())},
+        "data": ENCODING,
+        "generation_seconds": round(seconds, 1),
+        "evaluation_seconds": round(evaluation_seconds, 1),
+        "agreement_on_calibration": many.generation.agreement if many.generation else None,
+        "rows": rows,
+        "versions": {"torch": torch.__version__, "device": "cpu"},
+    }
+    if not options.validation:
+        folder = Path(__file__).parent / "results"
+        folder.mkdir(exist_ok=True)
+        (folder / "stolen_base.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.report:
+        Path(options.report).write_text(report.to_json(), encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", type=int, default=4)
+    parser.add_argument("--n", type=int, default=500, help="test images judged")
+    parser.add_argument("--calibration", type=int, default=500, help="unlabelled training images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--recipe", default="{}", help="JSON of fields that differ from the preset `balanced`")
+    parser.add_argument("--validation", action="store_true", help="judge test images 500 to 999, write no result")
+    parser.add_argument("--report", help="also write the whole report here")
+    return parser.parse_args()
+
+
+def _rows(report: EvaluationReport) -> list[dict[str, object]]:
+    """Return one row per attack, epsilon and judge: k of n and the Wilson interval."""
+    rows: list[dict[str, object]] = [
+        {"attack": "clean", "epsilon": 0.0, "target": entry.target, **entry.clean_accuracy.model_dump()}
+        for entry in report.clean
+    ]
+    for model in report.threat_models:
+        for result in model.results:
+            rows += [
+                {"attack": raw.attack, "epsilon": result.epsilon, "target": result.target}
+                | raw.model_dump(include={"k", "n", "value", "low", "high"})
+                for raw in result.raw
+            ]
+    return rows
+
+
+def _table(rows: list[dict[str, object]], options: argparse.Namespace) -> Table:
+    targets = list(dict.fromkeys(str(row["target"]) for row in rows))
+    title = f"ResNet-20, {ENCODING}, n = {options.n}, {options.members} members, Linf; accuracy [Wilson 95 %]"
+    table = Table(title=title)
+    for heading in ("attack", "epsilon", *targets):
+        table.add_column(heading)
+    for attack, epsilon in dict.fromkeys((str(row["attack"]), float(str(row["epsilon"]))) for row in rows):
+        cells = {str(row["target"]): row for row in rows if (row["attack"], row["epsilon"]) == (attack, epsilon)}
+        shown = [
+            f"{cells[t]['value']:.3f} [{cells[t]['low']:.2f}, {cells[t]['high']:.2f}]" if t in cells else ""
+            for t in targets
+        ]
+        table.add_row(attack, f"{epsilon * 255:g}/255", *shown)
+    return table
+
+
+if __name__ == "__main__":
+    main()
