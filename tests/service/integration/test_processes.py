@@ -1,0 +1,51 @@
+"""The process tree: one service per data folder, an orderly stop, no orphans.
+
+Seen to fail: children started without asking to die with their parent; the lock taken by the children only.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.errors import MethodRefused
+from service.settings import Settings
+from service.supervisor import serve
+from tests.service.integration.service_process import SERVE, is_alive, running
+
+
+def test_one_folder_one_service_one_stop(tmp_path: Path) -> None:
+    """A second service on the folder is refused; SIGTERM ends all with code 0; the folder is free again."""
+    settings = Settings(data=tmp_path, port=0)
+    with running(settings) as service:
+        second = subprocess.run(
+            [sys.executable, "-c", SERVE], env={**settings.to_environment()}, capture_output=True, text=True, timeout=60
+        )
+        assert second.returncode != 0
+        assert "DataFolderInUse" in second.stderr
+        service.until(lambda: len(service.family()) == 3)
+        family = service.family()
+        assert service.close() == 0
+        assert [pid for pid in family if is_alive(pid)] == []
+        assert not (tmp_path / "service.json").exists()
+        assert "Traceback" not in (tmp_path / "log.txt").read_text()
+    with running(settings) as service:
+        family = service.family()
+        service.process.kill()
+        service.process.wait()
+        service.until(lambda: not any(map(is_alive, family)))
+
+
+def test_an_open_address_needs_consent(tmp_path: Path) -> None:
+    """Binding beyond loopback without a key refuses to start."""
+    with pytest.raises(MethodRefused, match="loopback"):
+        serve(Settings(data=tmp_path, host="0.0.0.0"))
+
+
+def test_settings_survive_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child reads from its environment exactly what the parent was given."""
+    settings = Settings(data=tmp_path, datasets={"mine": "npz:/x y.npz"}, allowed_hosts=("a", "b"), drain_delay=0.5)
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
