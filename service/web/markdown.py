@@ -1,5 +1,6 @@
 """A report's view as Markdown: for a merge request, a wiki, or a terminal."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from service.web import words
@@ -52,7 +53,7 @@ def _blocks(view: ReportView) -> Iterator[str]:
             yield "\n".join(_fact(fact) for fact in facts)
     yield "## Limits"
     yield "\n".join(f"- {escape(limit)}" for limit in view.limits)
-    yield f"Report `{view.digest}`, {escape(view.schema)}"
+    yield _fact(Fact("Report", view.digest, code=True)) + f", {escape(view.schema)}"
 
 
 def _ranges(groups: Iterable[RangeGroup], chance: float | None) -> Table:
@@ -68,5 +69,5 @@ def _checks(caption: str, checks: Iterable[Check]) -> Table:
 
 
 def _fact(fact: Fact) -> str:
-    value = f"`{fact.value.replace('`', '')}`" if fact.code else escape(fact.value)
+    value = f"`{re.sub(r'[^0-9A-Za-z:._-]', '', fact.value)}`" if fact.code else escape(fact.value)
     return f"- {escape(fact.term)}: {value}"

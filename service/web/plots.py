@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from attacks.report import EvaluationReport
 
+LEGEND_LETTERS: Final = 30
+EDGE_LETTERS: Final = 16
 INK: Final = "#1f2933"
 FONT_STACK: Final = b"'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"  # what the reader's machine has
 FAINT: Final = "#9aa5b1"
@@ -135,13 +137,19 @@ def heat_map(chart: HeatMap) -> bytes:
             for j, value in enumerate(row):
                 text, colour = ("\N{EN DASH}", INK) if value is None else (f"{100 * value:.0f}", _on(value))
                 axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8.5)
-        axes.set_xticks(range(columns), list(chart.columns), rotation=40 if columns > 6 else 0, fontsize=8.5)
-        axes.set_yticks(range(rows), list(chart.rows), fontsize=8.5)
+        across, down = ([_fitted(name, EDGE_LETTERS) for name in names] for names in (chart.columns, chart.rows))
+        axes.set_xticks(range(columns), across, rotation=40 if columns > 6 else 0, fontsize=8.5)
+        axes.set_yticks(range(rows), down, fontsize=8.5)
         axes.set_xlabel("judged on")
         axes.set_ylabel("crafted on")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         return _svg(figure)
+
+
+def _fitted(text: str, letters: int) -> str:
+    """A long name must not squeeze the chart; the table behind it has the whole one."""
+    return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _on(value: float) -> str:
@@ -206,7 +214,7 @@ def _draw_series(axes: "Axes", series: Series) -> None:
         markeredgewidth=1.3,
         clip_on=False,
         zorder=3,
-        label=series.label,
+        label=_fitted(series.label, LEGEND_LETTERS),
     )
 
 
