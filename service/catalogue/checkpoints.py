@@ -1,6 +1,6 @@
 """Trained weights from a file into a network: safetensors, or a PyTorch checkpoint read without unpickling code."""
 
-import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of foreign pickles, which it then refuses or reads
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the restricted unpickler fails on damaged bytes in as many ways as there are bytes
         raise ArtifactError(
             f"weights {path.name}: expected a checkpoint of tensors only, got one that cannot be read without running "
-            f"code ({str(error).splitlines()[0][:200]}); save `network.state_dict()` or use safetensors"
+            f"code ({_first_line(error)}); save `network.state_dict()` or use safetensors"
         ) from error
     for key in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -125,6 +127,10 @@ def _check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path
                 f"weights {path.name}: expected {name!r} of shape {list(tensor.shape)}, got "
                 f"{list(state[name].shape)}; name the architecture (and number of classes) the weights belong to"
             )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}"
 
 
 def _some(names: list[str]) -> str:

@@ -7,6 +7,7 @@ A version is written into a hidden folder beside its place, flushed to the disk 
 nothing. Names are checked before they touch a path, and symbolic links are refused.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -222,7 +223,7 @@ def _record(
         dataset=dataset,
         calibration_digest=None if generation is None else generation.calibration_digest,
         created_at=datetime.now(UTC),
-        generation={} if generation is None else generation.to_dict(),
+        generation={} if generation is None else json.loads(json.dumps(generation.to_dict())),  # tuples become lists
     )
 
 

@@ -163,10 +163,10 @@ def _images(array: NDArray[Any], path: Path) -> NDArray[np.uint8] | NDArray[np.f
             f".npz data set {path.name}: expected uint8 or floating-point images, got {array.dtype}; convert them"
         )
     pixels = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
+    if not np.isfinite(pixels).all() or (pixels.size and (pixels.min() < 0 or pixels.max() > 1)):
         raise InputError(
             f".npz data set {path.name}: expected finite floating-point images in [0, 1], got the range "
-            f"[{np.nanmin(pixels):g}, {np.nanmax(pixels):g}]; rescale them (normalisation belongs to the network)"
+            f"[{pixels.min():g}, {pixels.max():g}]; rescale them (normalisation belongs to the network)"
         )
     return pixels
 
