@@ -153,7 +153,7 @@ def _headline(findings: Findings, models: list[ThreatModelResult], status: Statu
         status,
         model=model.name,
         norm=threat.norm,
-        radius=radius_text(threat.headline, threat.bounds),
+        radius=radius_text(threat.norm, threat.headline, threat.bounds),
         target=findings.target,
         attacks=attacks,
         robust=(robust[0], robust[1]),

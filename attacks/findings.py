@@ -26,7 +26,7 @@ class Run:
         judge: the network foolbox scored on while crafting.
         in_attack: `[epsilon point]`, foolbox's verdict on it.
         excess: per epsilon, the largest norm minus epsilon.
-        inside: whether every example was finite and inside the box.
+        finite: whether every attacked value was finite; the box is kept by clipping.
         examples: records of the crafting runs.
         forwards: points passed forward while crafting.
         backwards: points passed backward.
@@ -39,7 +39,7 @@ class Run:
     judge: str
     in_attack: Flags
     excess: tuple[float, ...]
-    inside: bool
+    finite: bool
     examples: tuple[Mapping[str, Any], ...]
     forwards: int
     backwards: int
@@ -165,7 +165,7 @@ def _join(row: AttackRow, threat: int, results: list[Mapping[str, Any]]) -> Run:
         judge=judge,
         in_attack=_joined([{judge: result["in_attack"]["held"]} for result in results])[judge],
         excess=tuple(max(values) for values in zip(*(result["excess"] for result in results), strict=True)),
-        inside=all(result["inside"] for result in results),
+        finite=all(result["finite"] for result in results),
         examples=tuple(record for result in results for record in result["examples"]),
         forwards=sum(result["forwards"] for result in results),
         backwards=sum(result["backwards"] for result in results),

@@ -205,7 +205,7 @@ def _run_attack(shard: Shard, evaluation: Evaluation, row: AttackRow) -> dict[st
     held: dict[str, Tensor] = {}
     in_attack = torch.ones(len(threat.epsilons), len(inputs), dtype=torch.bool)
     excess = [-torch.inf] * len(threat.epsilons)
-    examples, inside = [], True
+    examples, finite = [], True
     for _ in range(row.draws):
         before = (surrogate.model.passes.forwards, surrogate.model.passes.backwards)
         crafted = craft(attack, surrogate.model, inputs, labels, threat)
@@ -215,13 +215,13 @@ def _run_attack(shard: Shard, evaluation: Evaluation, row: AttackRow) -> dict[st
             held[name] = held.get(name, torch.ones_like(flags)) & flags
         in_attack &= ~crafted.fooled
         excess = [max(pair) for pair in zip(excess, crafted.excess, strict=True)]
-        inside &= crafted.finite
+        finite &= crafted.finite
         examples.append(keep(crafted.examples, evaluation.examples_folder))
     return {
         "held": {name: [to_bits(rung) for rung in flags] for name, flags in held.items()},
         "in_attack": {"judge": judge or "base", "held": [to_bits(rung) for rung in in_attack]},
         "excess": excess,
-        "inside": inside,
+        "finite": finite,
         "examples": examples,
         "forwards": forwards,
         "backwards": backwards,

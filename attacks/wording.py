@@ -21,8 +21,10 @@ def interval(of: Proportion) -> str:
     return f"{percent(of.value)} [{100 * of.low:.1f}, {100 * of.high:.1f}]"
 
 
-def radius_text(epsilon: float, bounds: tuple[float, float]) -> str:
-    """Return a radius in input units, and in 255ths of the box."""
+def radius_text(norm: str, epsilon: float, bounds: tuple[float, float]) -> str:
+    """Return a radius in input units; in Linf, where one value is meant, also in 255ths of the box."""
+    if norm != "linf":
+        return f"{epsilon:.6g}"
     return f"{epsilon:.6g} ({255 * epsilon / (bounds[1] - bounds[0]):.3g}/255)"
 
 

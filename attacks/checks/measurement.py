@@ -34,8 +34,8 @@ def ball_and_box(findings: Findings, _: Comparisons) -> Outcome:
     excess = max(max(run.excess) for run in findings.runs)
     tolerance = findings.evaluation.threats[0].tolerance
     fail = f"an example passes its radius by {excess:.3g}, more than {tolerance:.3g}" if excess > tolerance else ""
-    if not all(run.inside for run in findings.runs):
-        fail = "an example is not finite or lies outside the box"
+    if not all(run.finite for run in findings.runs):
+        fail = "an attack returned NaN or infinity"
     return graded({"largest_excess": excess, "tolerance": tolerance}, fail=fail)
 
 

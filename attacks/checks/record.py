@@ -24,7 +24,9 @@ def costs(findings: Findings, _: Comparisons) -> Outcome:
         "forwards_per_point": sum(run.forwards for run in findings.runs) / findings.n,
         "backwards_per_point": sum(run.backwards for run in findings.runs) / findings.n,
     }
-    uncounted = [run.row.id for run in findings.runs if run.row.gradient and not run.forwards]
+    # At epsilon 0 nothing is attacked, so nothing is counted.
+    attacked = [run for run in findings.runs if findings.evaluation.threats[run.threat].headline > 0]
+    uncounted = [run.row.id for run in attacked if run.row.gradient and not run.forwards]
     return graded(numbers, fail=f"passes were not counted for {', '.join(uncounted)}" if uncounted else "")
 
 

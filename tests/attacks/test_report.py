@@ -8,11 +8,14 @@ import json
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from attacks import EvaluationReport
+from attacks import EvaluationReport, ThreatModel, evaluate
 from attacks.evaluation import Evaluation
 from attacks.statistics import wilson
 from ensemble.errors import ArtifactError
+from tests.attacks.conftest import Points
 
 
 def _proportions(value: Any) -> list[dict[str, Any]]:
@@ -156,3 +159,23 @@ def test_nothing_is_claimed_without_equal_accuracy_noise(report: EvaluationRepor
     words += [gain.outcome for model in report.threat_models for gain in model.gains]
     assert words
     assert not any(word == "GAIN" or word.startswith("GAIN ") for word in words)
+
+
+@pytest.mark.parametrize("epsilons", [(0.0,), (0.0, 1.5)])
+def test_epsilon_zero_gives_clean_accuracy(network: nn.Module, held_out: Points, epsilons: tuple[float, ...]) -> None:
+    """A ball without room leaves every verdict as it was, in every row, and no check fails for it."""
+    report = evaluate(
+        network,
+        base=network,
+        inputs=held_out.inputs[:40],
+        labels=held_out.labels[:40],
+        threat=ThreatModel("l2", epsilons),
+        rng=torch.Generator().manual_seed(0),
+    )
+    clean = {item.target: item.clean_accuracy.k for item in report.clean}
+    for model in report.threat_models:
+        for result in (result for result in model.results if result.epsilon == 0):
+            assert {raw.k for raw in result.raw} | {result.robust_accuracy.k} == {clean[result.target]}
+    assert [check.id for check in report.checks if check.status == "FAIL"] == []
+    assert all(curve.points[0].epsilon == 0 for curve in report.curves)
+    assert all(len(curve.points) == len(epsilons) for curve in report.curves)

@@ -116,7 +116,7 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
     "training": ("A1", "FAIL", lambda f: dataclasses.replace(f, training=True)),
     "probabilities": ("A2", "FAIL", _numbers("logits_contract", probabilities=True)),
     "outside the ball": ("A3", "FAIL", lambda f: _run(f, "fgsm@stolen_base", excess=(0.0, 2e-6, 0.0))),
-    "outside the box": ("A3", "FAIL", lambda f: _run(f, "fgsm@stolen_base", inside=False)),
+    "NaN examples": ("A3", "FAIL", lambda f: _run(f, "fgsm@stolen_base", finite=False)),
     "another serving path": ("A4", "FAIL", _numbers("serving", label_changes=1)),
     "many flips": ("A4", "FAIL", _flip(10)),
     "one flip": ("A4", "WARN", _flip(1)),

@@ -76,6 +76,24 @@ def test_examples_stay_in_ball_and_box(norm: str, kind: str, model: NetworkModel
     assert measure(norm, crafted.examples[2] - inputs).median() > 0.1  # a point wrong from the start may stay
 
 
+class Broken:
+    """An attack that returns NaN for its first point and the input for the others."""
+
+    def __call__(self, model: Any, x: Tensor, y: Tensor, *, epsilons: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what foolbox would."""
+        found = x.clone()
+        found[0, 0, 0, 0] = torch.nan
+        return found, found, torch.zeros(len(x), dtype=torch.bool)
+
+
+def test_a_point_that_comes_back_as_nan_is_not_attacked(model: NetworkModel, held_out: Points) -> None:
+    """The input stands in for it, so that it can be judged, and the run is marked for check A3."""
+    x, y = held_out.inputs[:3], held_out.labels[:3]
+    crafted = craft(Broken(), model, x, y, ThreatModel("linf", (0.1,)))
+    assert not crafted.finite
+    assert torch.equal(crafted.examples[0], x)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(-1, 1).filter(lambda w: abs(w) > 0.01), min_size=4, max_size=4))
 def test_on_a_linear_network_pgd_finds_the_optimum(weight: list[float]) -> None:
