@@ -8,7 +8,8 @@ from service.web.tables import Table, table
 from service.web.view import Figure
 
 if TYPE_CHECKING:
-    from attacks.report import Curve, EvaluationReport, ThreatModelResult, Transfer
+    from attacks.report import EvaluationReport
+    from attacks.schema import Curve, ThreatModelResult, Transfer
 
 WORST: Final = "worst case"
 

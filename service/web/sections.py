@@ -8,7 +8,8 @@ from service.web.tables import Table, table
 from service.web.view import Check, CheckFamily, Fact
 
 if TYPE_CHECKING:
-    from attacks.report import AttackResult, CheckResult, EvaluationReport, GainResult, ThreatModelResult
+    from attacks.report import EvaluationReport
+    from attacks.schema import AttackResult, CheckResult, GainResult, ThreatModelResult
 
 FAMILIES: Final = {
     "A": "A · Measurement: is each number what it says it is?",

@@ -9,7 +9,8 @@ from service.web.figures import role_of
 from service.web.view import Range, RangeGroup, Verdict
 
 if TYPE_CHECKING:
-    from attacks.report import EvaluationReport, Proportion, ThreatModelResult
+    from attacks.report import EvaluationReport
+    from attacks.schema import Proportion, ThreatModelResult
 
 MEANINGS: Final = {
     "UNRELIABLE": "A check of the evaluation itself failed. Do not use these numbers.",

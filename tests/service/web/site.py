@@ -1,4 +1,4 @@
-"""A small real server for the pages: the page functions behind HTTP with the policy of the service, and a job that moves."""
+"""A small real server for the pages: the page functions behind HTTP with the service's policy, and a job that moves."""
 
 import threading
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ host; `live.js` emptied; a table without its scrolling frame; the dark theme rem
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -30,6 +30,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+Scheme = Literal["light", "dark"]
 WIDTHS = (1280, 390)
 
 pytestmark = [
@@ -85,7 +86,9 @@ class Watch:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_opens_with_the_network_off(browser: "Browser", report_file: Path, width: int, scheme: str) -> None:
+def test_the_report_opens_with_the_network_off(
+    browser: "Browser", report_file: Path, width: int, scheme: Scheme
+) -> None:
     """Nothing is requested, nothing is complained about, nothing sticks out, and every chart is drawn."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     page = context.new_page()
@@ -133,7 +136,7 @@ def test_the_report_prints_everything(browser: "Browser", report_file: Path) -> 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_dashboard_stays_at_home(browser: "Browser", site: Site, width: int, scheme: str) -> None:
+def test_the_dashboard_stays_at_home(browser: "Browser", site: Site, width: int, scheme: Scheme) -> None:
     """The start page asks its own server only, says nothing on the console, and fits a telephone."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
