@@ -75,6 +75,21 @@ def over_http(url: str, bodies: list[bytes]) -> Callable[[int], None]:
     return call
 
 
+def check(url: str, folder: Path, inputs: torch.Tensor, bodies: list[bytes]) -> None:
+    """Raise where the server and this process disagree: a fast wrong answer is no answer.
+
+    Raises:
+        RuntimeError: a probability over HTTP differs from the one computed here.
+    """
+    expected = ModelRepository(folder).load("digits").predict(inputs).probabilities
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        for index, body in enumerate(bodies):
+            outputs = client.post("/v2/models/digits/infer", content=body).raise_for_status().json()["outputs"]
+            found = {output["name"]: output["data"] for output in outputs}["probabilities"]
+            if not torch.allclose(torch.tensor(found), expected[index], rtol=1e-4, atol=1e-5):
+                raise RuntimeError(f"image {index}: expected {expected[index].tolist()}, got {found}")
+
+
 def in_process(folder: Path, inputs: torch.Tensor) -> Callable[[int], None]:
     """Return a call that computes one prediction with the same stored ensemble in this process."""
     model = ModelRepository(folder).load("digits")
@@ -99,6 +114,7 @@ def main() -> None:
         inputs = datasets.load("digits").part("test", 200).inputs
         bodies = [_body(image) for image in inputs]
         with running_service(settings) as url:
+            check(url, settings.models_folder, inputs, bodies)
             measured = {
                 "HTTP, JSON": summary(measure(over_http(url, bodies), arguments.requests)),
                 "in process": summary(measure(in_process(settings.models_folder, inputs), arguments.requests)),

@@ -24,8 +24,7 @@ from service.cli.client import ServiceClient
 from service.cli.console import notices, progress_bar, results
 from service.cli.evaluating import Order
 from service.cli.process import running_service
-from service.cli.report_files import write_report
-from service.cli.tables import report_table
+from service.cli.report_files import show_report, write_report
 from service.settings import Settings
 
 MODEL = "digits"
@@ -121,8 +120,7 @@ def serve_and_evaluate(settings: Settings, *, seed: int = 0) -> Path:
     console = results()
     console.print(f"{answers.images} test images over HTTP: {100 * answers.right:.1f} % right, ", end="")
     console.print(f"{100 * answers.disagreement:.2f} % of member pairs disagree")
-    console.print(report_table(report))
-    console.print(f"report: {files.html}", soft_wrap=True, markup=False)
+    show_report(console, report, files)
     return files.html
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from service import supervisor
+from service.cli import serving
 from service.cli.console import results
 from service.settings import Settings
 from service.supervisor import ADDRESS_FILE
@@ -32,7 +32,7 @@ def serve(settings: Settings, *, seed: int = 0) -> None:
     if code:
         raise SystemExit(code)
     announce_when_ready(settings)
-    supervisor.serve(settings)
+    serving.serve(settings)
 
 
 def announce_when_ready(settings: Settings) -> threading.Thread:

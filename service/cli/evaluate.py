@@ -47,8 +47,7 @@ def command(
     continues where it stopped if the machine goes down.
     """
     from service.cli import evaluating
-    from service.cli.report_files import write_report
-    from service.cli.tables import report_table
+    from service.cli.report_files import show_report, write_report
 
     settings = settings_with(data=data, dataset_root=data_root)
     order = evaluating.Order(
@@ -69,7 +68,6 @@ def command(
             found = evaluating.evaluate_there(order, url, progress=progress)
     files = write_report(found, evaluating.report_folder(settings, name) if out is None else out)
     console = results()
-    console.print(report_table(found))
-    console.print(f"report: {files.html}", soft_wrap=True, markup=False)
+    show_report(console, found, files)
     if found.status.value == "UNRELIABLE":
         raise typer.Exit(exit_codes.UNRELIABLE)

@@ -42,14 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         create_cli()(args=None if arguments is None else list(arguments), prog_name="levelset")
     except Exception as error:
-        # Imported late: the package behind this name loads torch, which `--help` and `serve` do without.
-        from ensemble.errors import LevelsetError
-
-        if not isinstance(error, LevelsetError):
+        if not _is_meant(error):
             raise
         notices().print(f"[bold red]error[/]: {_plain(str(error))}", soft_wrap=True)
-        sys.exit(exit_codes.DOMAIN_ERROR)
+        sys.exit(getattr(error, "exit_code", exit_codes.DOMAIN_ERROR))
     sys.exit(exit_codes.OK)
+
+
+def _is_meant(error: Exception) -> bool:
+    """Return whether the error is one of the two trees that are raised on purpose, and so readable as it is."""
+    # Imported late: `ensemble` loads torch, which `--help` and `serve` do without.
+    from ensemble.errors import LevelsetError
+    from service.errors import ServiceError
+
+    return isinstance(error, LevelsetError | ServiceError)
 
 
 def _plain(text: str) -> str:

@@ -21,12 +21,10 @@ def command(
 
     The JSON file is the only truth: nothing is computed again, and no network or data set is needed.
     """
-    from service.cli.report_files import read_report, write_report
-    from service.cli.tables import report_table
+    from service.cli.report_files import read_report, show_report, write_report
 
     with notices().status("drawing the report"):
         found = read_report(file)
         files = write_report(found, file.parent / file.stem if out is None else out)
     console = results()
-    console.print(report_table(found))
-    console.print(f"report: {files.html}", soft_wrap=True, markup=False)
+    show_report(console, found, files)

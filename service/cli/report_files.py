@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from ensemble.errors import ArtifactError, InputError
 from service.catalogue.durable import write_text_atomically
+from service.cli.tables import report_table
 
 if TYPE_CHECKING:
     from attacks import EvaluationReport
@@ -44,6 +47,13 @@ def read_report(path: Path) -> "EvaluationReport":
             f"report {path.name}: expected the JSON of an evaluation report, got one that cannot be read ({error}); "
             "take the file that `levelset evaluate` or the service wrote"
         ) from error
+
+
+def show_report(console: Console, report: "EvaluationReport", files: ReportFiles) -> None:
+    """Print the table, the one sentence a report may be quoted by, and where its page lies."""
+    console.print(report_table(report))
+    console.print(report.headline.sentence, markup=False)
+    console.print(f"report: {files.html}", soft_wrap=True, markup=False)
 
 
 def write_report(report: "EvaluationReport", folder: Path) -> ReportFiles:

@@ -41,7 +41,7 @@ def command(
     Evaluation jobs run in a worker process beside the web process. Ctrl-C stops both; unfinished jobs go on at the
     next start.
     """
-    from service import supervisor
+    from service.cli import serving
 
     settings = settings_with(host=host, port=port, data=data, insecure=insecure)
-    supervisor.serve(settings, ROLES[role])
+    serving.serve(settings, ROLES[role])

@@ -9,7 +9,8 @@ from service.catalogue.model_info import ModelInfo
 from service.web.words import epsilon as radius
 
 if TYPE_CHECKING:
-    from attacks.report import EvaluationReport, Proportion
+    from attacks import EvaluationReport
+    from attacks.schema import Proportion
     from ensemble import Site
 
 BASE = "base"
