@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ensemble.action import exact_action
 from ensemble.graph import trace
-from ensemble.groups import PositiveMonomial
+from ensemble.groups import PowerOfTwoScaling
 from ensemble.layers import fold
 from ensemble.members import MemberLayers, SymmetryEnsemble, folded_base, replaced, with_members
 from ensemble.sites import sites_of
@@ -18,7 +18,7 @@ from ensemble.sites import sites_of
 def exact_ensemble(
     network: nn.Module, example_input: Tensor, *, members: int, rng: torch.Generator, powers_of_two: bool = False
 ) -> SymmetryEnsemble:
-    """Return members that compute the base's own function: permutation x positive scaling at every site.
+    """Return members that compute the base's own function: a random exact symmetry at every site.
 
     Args:
         network: trained classifier in evaluation mode.
@@ -30,7 +30,6 @@ def exact_ensemble(
     """
     traced = trace(network, example_input)
     sites = sites_of(traced)
-    group = PositiveMonomial(powers_of_two=powers_of_two)
     built: list[MemberLayers] = []
     for _ in range(members):
         layers: MemberLayers = {}
@@ -38,6 +37,7 @@ def exact_ensemble(
             lower, upper = (
                 layers[ref] if ref in layers else fold(traced.graph, ref) for ref in (site.lower, site.upper)
             )
+            group = PowerOfTwoScaling() if powers_of_two else site.activation.group
             element = group.sample(site.hidden, scale=0.5, rng=rng)
             layers[site.lower], layers[site.upper] = exact_action(lower, upper, element, site.activation)
         built.append(layers)

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.fx.passes.shape_prop import ShapeProp
 
+from ensemble.activations import RadialRescaling
 from ensemble.errors import InputError, TraceError
 
 Override = Mapping[str, Callable[[Tensor], Tensor]]
@@ -143,7 +144,7 @@ def trace(network: nn.Module, example_input: Tensor) -> TracedNetwork:
     """
     check_network(network, example_input)
     try:
-        graph = fx.symbolic_trace(network)
+        graph = fx.GraphModule(network, _Tracer().trace(network), type(network).__name__)
     except Exception as error:  # torch.fx raises whatever the traced code raises
         raise TraceError(
             f"torch.fx cannot trace {type(network).__name__}: {_innermost(error)}; expected a forward without branches "
@@ -192,6 +193,13 @@ def _remove_inplace(graph: fx.GraphModule) -> None:
             setattr(pure, "inplace", False)  # noqa: B010 - the attribute is not declared on nn.Module
             graph.set_submodule(node.target, pure)
     graph.recompile()
+
+
+class _Tracer(fx.Tracer):
+    """Keeps a module whole if it is torch's own or an activation of the table."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, RadialRescaling) or super().is_leaf_module(m, module_qualified_name)
 
 
 def check_network(network: nn.Module, inputs: Tensor) -> None:

@@ -29,7 +29,7 @@ class Recipe:
         RecipeError: a field is outside its range.
     """
 
-    scale: float = 1.2
+    scale: float = 1.0
     search_steps: int = 120
     search_batch: int = 64
     search_rate: float = 0.02

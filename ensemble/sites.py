@@ -3,6 +3,7 @@
 A site is data: module and node names of one traced network. Finding sites changes nothing.
 """
 
+import operator
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ensemble.activations import ADDITIONS, TABLE, Activation, activation_of_node
+from ensemble.activations import TABLE, Activation, activation_of_node
 from ensemble.errors import NoSiteError
 from ensemble.graph import TracedNetwork, trace
 from ensemble.layers import LayerRef
@@ -28,6 +29,8 @@ _PASSING_FUNCTIONS = (
 )  # fmt: skip
 _PASSING_METHODS = ("flatten", "contiguous")
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+# Ways to write the sum of two tensors, as torch.fx records them: where a residual shortcut joins.
+_ADDITIONS = (operator.add, torch.add, "add")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -209,7 +212,7 @@ def _follow(activation_node: fx.Node, traced: TracedNetwork) -> fx.Node | str:
 def _addition(output: fx.Node, traced: TracedNetwork) -> tuple[str | None, str | None]:
     """Return the residual addition that alone reads `output` and the other summand, or two Nones."""
     reader = _only_user(output)
-    if reader is None or reader.target not in ADDITIONS or len(reader.all_input_nodes) != 2 or reader.kwargs:
+    if reader is None or reader.target not in _ADDITIONS or len(reader.all_input_nodes) != 2 or reader.kwargs:
         return None, None
     other = next(node for node in reader.all_input_nodes if node is not output)
     # A broadcast summand (a learned bias, say) is no shortcut of the block.

@@ -14,13 +14,13 @@ from torch.testing import assert_close
 
 from ensemble import find_sites
 from ensemble.action import completed_basis_action, exact_action, minimum_norm_action, reflect, sample_action, unreflect
-from ensemble.activations import LEAKY_RELU, RELU, activation
-from ensemble.errors import CalibrationError, InputError, UnknownName
-from ensemble.groups import GeneralLinear, PositiveMonomial, identity
+from ensemble.errors import CalibrationError, InputError
+from ensemble.groups import GeneralLinear, Permutation, PositiveScaling, Product, identity
 from ensemble.layers import fold
 from tests.ensemble.cases import ResidualNet, generator, images, mlp, plain_cnn, randomised
 
 seeds = st.integers(0, 2**31)
+MONOMIAL = Product(Permutation(), PositiveScaling())
 
 
 def leaky(z: Tensor) -> Tensor:
@@ -92,17 +92,6 @@ def test_batch_action_refuses_dependent_or_too_many_samples() -> None:
         completed_basis_action(g, torch.rand(3, 4, dtype=torch.float64), leaky)
 
 
-@pytest.mark.parametrize("row", [RELU, LEAKY_RELU], ids=lambda row: row.name)
-@given(seed=seeds)
-def test_activation_commutes_with_its_exact_group(row: object, seed: int) -> None:
-    """sigma(gz) = pi(g) sigma(z) for signed z."""
-    assert row in (RELU, LEAKY_RELU)
-    function = F.relu if row is RELU else leaky
-    element = PositiveMonomial().sample(5, scale=1.0, rng=generator(seed))
-    z = torch.randn(5, 4, generator=generator(seed + 1), dtype=torch.float64)
-    assert_close(function(element.matrix @ z), activation(row.name).output_action(element) @ function(z))  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("build", [plain_cnn, ResidualNet, lambda: plain_cnn(nn.LeakyReLU())])
 def test_exact_action_changes_no_output(build: object) -> None:
     """At every site of every kind the acted network computes the same function, to float64 rounding."""
@@ -111,7 +100,7 @@ def test_exact_action_changes_no_output(build: object) -> None:
     before = network(x)
     for index, site in enumerate(find_sites(network, x[:1])):
         lower, upper = fold(network, site.lower), fold(network, site.upper)
-        element = PositiveMonomial().sample(site.hidden, scale=1.0, rng=generator(index))
+        element = MONOMIAL.sample(site.hidden, scale=1.0, rng=generator(index))
         acted = exact_action(lower, upper, element, site.activation)
         state = network.state_dict()
         for ref, layer in zip((site.lower, site.upper), acted, strict=True):
@@ -129,17 +118,7 @@ def test_a_wrong_element_moves_the_output() -> None:
     with pytest.raises(InputError, match="permutation x positive scaling"):
         exact_action(fold(network, site.lower), fold(network, site.upper), outside, site.activation)
     with pytest.raises(InputError, match="expected 10 hidden units"):
-        exact_action(
-            fold(network, site.lower), fold(network, site.upper), identity(PositiveMonomial(), 3), site.activation
-        )
-
-
-def test_unknown_activation_lists_the_known_ones() -> None:
-    """A name or module without a row is one domain error that lists the rows."""
-    with pytest.raises(UnknownName, match="relu"):
-        activation("mish")
-    with pytest.raises(UnknownName, match="Mish"):
-        activation(nn.Mish())
+        exact_action(fold(network, site.lower), fold(network, site.upper), identity(MONOMIAL, 3), site.activation)
 
 
 def _unfolded(network: nn.Module, ref: object, layer: object) -> dict[str, Tensor]:

@@ -12,19 +12,29 @@ from torch.testing import assert_close
 
 from ensemble.errors import InputError
 from ensemble.groups import (
+    DirectSum,
     GeneralLinear,
     Group,
     GroupElement,
+    NonzeroScaling,
     Orthogonal,
     Permutation,
-    PositiveMonomial,
+    PositiveScaling,
+    PowerOfTwoScaling,
+    Product,
+    SignedPermutation,
+    Trivial,
+    UniformScaling,
     identity,
 )
 from tests.ensemble.cases import generator
 
 GROUPS: list[Group] = [
-    Permutation(), PositiveMonomial(), PositiveMonomial(powers_of_two=True), Orthogonal(), GeneralLinear(),
+    Trivial(), Permutation(), SignedPermutation(), PositiveScaling(), PowerOfTwoScaling(), NonzeroScaling(),
+    UniformScaling(), Orthogonal(), GeneralLinear(), Product(Permutation(), PositiveScaling()),
+    Product(Permutation(), NonzeroScaling()), Product(Orthogonal(), UniformScaling()), DirectSum(Orthogonal(), 1),
 ]  # fmt: skip
+MONOMIAL = Product(Permutation(), PositiveScaling())
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
@@ -45,8 +55,17 @@ def test_axioms(group: Group, seed: int, hidden: int, scale: float) -> None:
     ("group", "matrix"),
     [
         (Permutation(), torch.eye(2) * 2),
-        (PositiveMonomial(), torch.tensor([[-1.0, 0.0], [0.0, 1.0]])),
-        (PositiveMonomial(), torch.ones(2, 2)),
+        (MONOMIAL, torch.tensor([[-1.0, 0.0], [0.0, 1.0]])),
+        (MONOMIAL, torch.ones(2, 2)),
+        (Trivial(), torch.eye(2) * 1.5),
+        (SignedPermutation(), torch.tensor([[0.0, -2.0], [1.0, 0.0]])),
+        (PositiveScaling(), torch.tensor([[0.0, 1.0], [1.0, 0.0]])),
+        (PowerOfTwoScaling(), torch.eye(2) * 3),
+        (NonzeroScaling(), torch.diag(torch.tensor([1.0, 0.0]))),
+        (UniformScaling(), torch.diag(torch.tensor([1.0, 2.0]))),
+        (Product(Orthogonal(), UniformScaling()), torch.diag(torch.tensor([1.0, 2.0]))),
+        (DirectSum(Permutation(), 2), torch.eye(4)[[1, 0, 2, 3]][:, [2, 1, 0, 3]]),
+        (DirectSum(Permutation(), 2), torch.eye(3)),
         (Orthogonal(), torch.eye(2) * 1.1),
         (GeneralLinear(max_condition=10), torch.diag(torch.tensor([1.0, 0.01]))),
         (GeneralLinear(), torch.zeros(2, 2)),
@@ -82,3 +101,13 @@ def test_product_of_different_groups_is_refused() -> None:
     """Elements of different groups do not multiply."""
     with pytest.raises(InputError, match="expected two elements"):
         identity(Permutation(), 3) @ identity(Orthogonal(), 3)
+
+
+def test_direct_sum_acts_block_by_block() -> None:
+    """A sample of a direct sum is block-diagonal, its blocks independent members; odd sizes are refused."""
+    group = DirectSum(Orthogonal(), 3)
+    matrix = group.sample(6, scale=1.0, rng=generator()).matrix
+    assert float((matrix - torch.block_diag(matrix[:2, :2], matrix[2:4, 2:4], matrix[4:, 4:])).abs().max()) == 0.0
+    assert float((matrix[:2, :2] - matrix[2:4, 2:4]).abs().max()) > 1e-3
+    with pytest.raises(InputError, match="divisible by 3"):
+        group.sample(7, scale=1.0, rng=generator())

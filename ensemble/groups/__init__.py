@@ -1,0 +1,35 @@
+"""Group elements as values, and the groups that act on hidden units."""
+
+from ensemble.groups.composite import DirectSum, Product
+from ensemble.groups.continuous import GeneralLinear, Orthogonal, UniformScaling
+from ensemble.groups.element import Group, GroupElement, SplittingGroup, identity
+from ensemble.groups.monomial import (
+    NonzeroScaling,
+    Permutation,
+    PositiveScaling,
+    PowerOfTwoScaling,
+    SignedPermutation,
+    Trivial,
+)
+
+__all__ = [
+    # values
+    "Group",
+    "GroupElement",
+    "SplittingGroup",
+    "identity",
+    # one entry in every row and column
+    "NonzeroScaling",
+    "Permutation",
+    "PositiveScaling",
+    "PowerOfTwoScaling",
+    "SignedPermutation",
+    "Trivial",
+    # mixing units
+    "GeneralLinear",
+    "Orthogonal",
+    "UniformScaling",
+    # made of groups
+    "DirectSum",
+    "Product",
+]

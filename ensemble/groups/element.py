@@ -1,0 +1,93 @@
+r"""Group elements as values: what acts on the hidden axis of a site.
+
+A `Group` owns membership and sampling; a `GroupElement` carries its matrix `g` `[hidden hidden]` (column convention:
+pre-activations `z` become `g z`), multiplies with `@`, inverts with `~`, and cannot be built from a non-member. All
+matrices are float64 on the CPU: they are small, and what they are used for is solved in float64.
+
+Sampling takes `scale` (the multiplier tau of a random Lie-algebra element): 0 gives the identity's component, larger
+values go further along the orbit. A discrete group ignores it.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ensemble.errors import InputError
+
+TOLERANCE = 1e-9
+
+
+class Group(Protocol):
+    """What every group offers."""
+
+    @property
+    def name(self) -> str:
+        """Return the group's name, as reports print it."""
+        ...
+
+    def explain(self, matrix: Tensor) -> tuple[bool, str]:
+        """Return whether `matrix` `[hidden hidden]` is a member, and the reason in words."""
+        ...
+
+    def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> "GroupElement":
+        """Return a random element acting on `hidden` units."""
+        ...
+
+
+class SplittingGroup(Group, Protocol):
+    """A group that can be split off a matrix from the left: what a product needs of its first factor."""
+
+    def split(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (l, r) with l r = `matrix` and l the group's natural candidate; l need not be a member."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupElement:
+    """A member of a group, checked when built.
+
+    Raises:
+        InputError: the matrix is not square, not finite, or not a member.
+    """
+
+    matrix: Tensor
+    group: Group
+
+    def __post_init__(self) -> None:
+        matrix = self.matrix
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise InputError(f"group element: expected a square matrix, got shape {tuple(matrix.shape)}")
+        if not bool(torch.isfinite(matrix).all()):
+            raise InputError("group element: expected finite entries, got NaN or infinity; lower the scale")
+        member, reason = self.group.explain(matrix)
+        if not member:
+            raise InputError(f"not an element of {self.group.name}: {reason}")
+
+    def __matmul__(self, other: "GroupElement") -> "GroupElement":
+        if other.group != self.group:
+            raise InputError(f"product: expected two elements of {self.group.name}, got one of {other.group.name}")
+        return GroupElement(self.matrix @ other.matrix, self.group)
+
+    def __invert__(self) -> "GroupElement":
+        return GroupElement(torch.linalg.inv(self.matrix), self.group)
+
+    @property
+    def hidden(self) -> int:
+        """Return the number of hidden units the element acts on."""
+        return self.matrix.shape[0]
+
+    def condition(self) -> float:
+        """Return the 2-norm condition number of the matrix (1 is perfectly conditioned)."""
+        return float(torch.linalg.cond(self.matrix))
+
+
+def identity(group: Group, hidden: int) -> GroupElement:
+    """Return the neutral element of `group` on `hidden` units."""
+    return GroupElement(torch.eye(hidden, dtype=torch.float64), group)
+
+
+def span(values: Tensor) -> str:
+    """Return "least to greatest" for messages."""
+    return f"{float(values.min()):.3g} to {float(values.max()):.3g}" if values.numel() else "none"
