@@ -97,7 +97,10 @@ class Supervisor:
         command = [sys.executable, "-m", "service.supervisor", role, str(os.getpid()), str(self._listener.fileno())]
         environment = {**os.environ, **self._settings.to_environment(), "OMP_NUM_THREADS": str(self._settings.threads)}
         descriptors = [self._listener.fileno()] if role == "web" else []
-        self._children[role] = subprocess.Popen(command, env=environment, pass_fds=descriptors)  # noqa: S603 - our own module
+        # A group of its own: Ctrl-C reaches the supervisor only, which then stops its children in order.
+        self._children[role] = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            command, env=environment, pass_fds=descriptors, process_group=0
+        )
         self._started[role] = time.monotonic()
 
     def _look_after(self, role: str) -> None:

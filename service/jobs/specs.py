@@ -12,9 +12,6 @@ Whole = Annotated[int, Field(strict=True)]
 Key = Annotated[str, StringConstraints(max_length=64)]
 Text = Annotated[str, StringConstraints(max_length=512)]
 
-Key = Annotated[str, StringConstraints(max_length=64)]
-Text = Annotated[str, StringConstraints(max_length=512)]
-
 MAX_METADATA = 64
 
 

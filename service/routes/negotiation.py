@@ -29,14 +29,13 @@ def choose(offered: Mapping[str, str], accept: str | None, wanted: str | None) -
 
 
 def _quality(media: str, accept: str) -> float:
-    kind = media.partition("/")[0]
-    matches = [0.0]
+    """Return the weight of the most specific entry that covers `media`, 0 where none does."""
+    ranks = {media: 3, media.partition("/")[0] + "/*": 2, "*/*": 1}
+    best = (0, 0.0)
     for entry in accept.split(",")[:64]:
-        pattern, *parameters = (part.strip() for part in entry.split(";"))
-        rank = {media: 3, f"{kind}/*": 2, "*/*": 1}.get(pattern.lower(), 0)
-        if rank:
-            matches.append(_weight(parameters) + rank * 1e-6)
-    return max(matches) if max(matches) > 1e-5 else 0.0
+        pattern, *parameters = (part.strip().lower() for part in entry.split(";"))
+        best = max(best, (ranks.get(pattern, 0), _weight(parameters)), key=lambda match: match[0])
+    return best[1] if best[0] else 0.0
 
 
 def _weight(parameters: list[str]) -> float:

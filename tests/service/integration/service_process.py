@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from attacks.shards import merge, plan, run_shard
+from service.jobs.workbench import build_evaluation
 from service.settings import Settings
 
 SERVE = "from service.settings import Settings; from service.supervisor import serve; serve(Settings())"
@@ -83,6 +85,12 @@ class Service:
         """Return the report of a finished job."""
         found: dict[str, Any] = self.client.get(f"/api/v1/reports/{job['report_id']}").json()
         return found
+
+    def undisturbed_digest(self, job_id: str) -> str:
+        """Return the digest of the report that the library gives for the same specification, here and now."""
+        evaluation = build_evaluation(self.job(job_id)["spec"], self.settings)
+        results = {shard.key: run_shard(shard, evaluation) for shard in plan(evaluation)}
+        return str(merge(evaluation, results).digest)
 
     def child(self, role: str) -> int:
         """Return the process id of the web or worker process."""

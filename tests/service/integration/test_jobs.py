@@ -10,10 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from attacks.shards import merge, plan, run_shard
 from service.jobs.dbos_engine import VERSION, DbosEngine
 from service.jobs.states import EngineStatus
-from service.jobs.workbench import build_evaluation
 from service.settings import Settings
 from tests.service.inference.models import copy_models
 from tests.service.integration.service_process import Service, children, is_alive, running
@@ -26,13 +24,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     copy_models(tmp_path_factory, data)
     with running(Settings(data=data, port=0, drain_grace=5.0)) as service:
         yield service
-
-
-def undisturbed_digest(service: Service, job_id: str) -> str:
-    """Return the digest of the report that the library gives for the same specification, here and now."""
-    evaluation = build_evaluation(service.job(job_id)["spec"], service.settings)
-    results = {shard.key: run_shard(shard, evaluation) for shard in plan(evaluation)}
-    return merge(evaluation, results).digest
 
 
 def test_a_job_ends_in_a_report(service: Service) -> None:
@@ -80,7 +71,7 @@ def test_kill_the_worker_in_the_middle(service: Service) -> None:
     service.until(lambda: not any(map(is_alive, orphans)))
     job = service.wait_for_end(job_id)
     assert job["attempt"] == 2
-    assert service.report(job)["report_digest"] == undisturbed_digest(service, job_id)
+    assert service.report(job)["report_digest"] == service.undisturbed_digest(job_id)
 
 
 def test_equal_jobs_reuse_their_shards(service: Service) -> None:
@@ -112,7 +103,7 @@ def test_pause_and_resume_in_the_middle(service: Service) -> None:
     assert service.job(job_id)["progress"]["shards_done"] >= 10
     service.client.post(f"/api/v1/jobs/{job_id}:resume")
     job = service.wait_for_end(job_id)
-    assert service.report(job)["report_digest"] == undisturbed_digest(service, job_id)
+    assert service.report(job)["report_digest"] == service.undisturbed_digest(job_id)
 
 
 def test_kill_the_web_process_and_the_shard_process(service: Service) -> None:
@@ -125,4 +116,4 @@ def test_kill_the_web_process_and_the_shard_process(service: Service) -> None:
     service.until(service.is_ready)
     job = service.wait_for_end(job_id)
     assert job["attempt"] == 1
-    assert service.report(job)["report_digest"] == undisturbed_digest(service, job_id)
+    assert service.report(job)["report_digest"] == service.undisturbed_digest(job_id)

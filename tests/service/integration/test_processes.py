@@ -12,11 +12,12 @@ import pytest
 from service.errors import MethodRefused
 from service.settings import Settings
 from service.supervisor import serve
+from tests.service.inference.models import copy_models
 from tests.service.integration.service_process import SERVE, is_alive, running
 
 
 def test_one_folder_one_service_one_stop(tmp_path: Path) -> None:
-    """A second service on the folder is refused; SIGTERM ends all with code 0; the folder is free again."""
+    """A second service on the folder is refused; SIGTERM ends all three processes with code 0."""
     settings = Settings(data=tmp_path, port=0)
     with running(settings) as service:
         second = subprocess.run(
@@ -30,11 +31,23 @@ def test_one_folder_one_service_one_stop(tmp_path: Path) -> None:
         assert [pid for pid in family if is_alive(pid)] == []
         assert not (tmp_path / "service.json").exists()
         assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def test_kill_everything_in_the_middle(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kill -9 of the supervisor takes all with it; the next start finishes the job with committed shards kept."""
+    copy_models(tmp_path_factory, tmp_path)
+    settings = Settings(data=tmp_path, port=0)
     with running(settings) as service:
+        job_id = service.submit()
+        service.wait_for_shards(job_id, 10)
         family = service.family()
         service.process.kill()
         service.process.wait()
         service.until(lambda: not any(map(is_alive, family)))
+    with running(settings) as service:
+        assert service.job(job_id)["progress"]["shards_done"] >= 10
+        job = service.wait_for_end(job_id)
+        assert service.report(job)["report_digest"] == service.undisturbed_digest(job_id)
 
 
 def test_an_open_address_needs_consent(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Job specifications: unknown fields and impossible values are refused before anything is stored.
 
-Seen to fail: `extra` not forbidden in the threat; NaN accepted as a radius.
+Seen to fail: `extra` not forbidden in the threat; the lower bound of a radius dropped.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Choosing a representation.
 
-Seen to fail: `q=0` taken for acceptance; the wildcard preferred to an exact type.
+Seen to fail: `q=0` taken for acceptance; the widest entry preferred to an exact type.
 """
 
 import pytest
@@ -23,6 +23,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         ("text/*", None, "html"),
         ("text/markdown, text/html;q=0.5", None, "markdown"),
         ("application/json;q=0.1, text/markdown;q=0.2", None, "markdown"),
+        ("text/*;q=0.9, text/html;q=0.1", None, "markdown"),
         ("image/png", "json", "json"),
     ],
 )
