@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from ensemble.architectures import Architecture
 from ensemble.architectures import build as build_architecture
 from ensemble.errors import ArtifactError, InputError, LevelsetError
+from ensemble.execution import StackedLayer
 from ensemble.generation import Generation
 from ensemble.layers import LayerRef
-from ensemble.members import StackedLayer, SymmetryEnsemble
+from ensemble.members import SymmetryEnsemble
 
 SCHEMA = "levelset/ensemble"
 SCHEMA_VERSION = 1

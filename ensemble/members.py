@@ -1,8 +1,8 @@
 """`SymmetryEnsemble`: the untouched base, and many members stored as the parameters of their sites only."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ensemble.digests import state_digest
 from ensemble.errors import InputError
-from ensemble.execution import LoopPlan
+from ensemble.execution import Plan, Program, StackedLayer, fixed_plan, program
 from ensemble.generation import Generation
 from ensemble.graph import TracedNetwork, trace
 from ensemble.layers import FoldedLayer, LayerRef, fold, unfold
@@ -21,21 +21,6 @@ if TYPE_CHECKING:
     from ensemble.architectures import Architecture
 
 MemberLayers = dict[LayerRef, FoldedLayer]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StackedLayer:
-    """One changed layer of all members, BatchNorm folded in.
-
-    Attributes:
-        ref: where it lives in the base.
-        weight: `[member out inp ...]`.
-        bias: `[member out]`, or None.
-    """
-
-    ref: LayerRef
-    weight: Tensor
-    bias: Tensor | None
 
 
 class SymmetryEnsemble(nn.Module):
@@ -68,9 +53,8 @@ class SymmetryEnsemble(nn.Module):
         for index, layer in enumerate(layers):
             self.register_buffer(f"weight_{index}", layer.weight.detach().clone())
             self.register_buffer(f"bias_{index}", None if layer.bias is None else layer.bias.detach().clone())
-        self._plan: LoopPlan | None = None
         self.train(False)
-        self._trace()
+        self._program: Program | None = program(self._trace(), self.layers)
 
     @classmethod
     def from_members(cls, base: nn.Module, example_input: Tensor, members: Sequence[MemberLayers]) -> Self:
@@ -110,8 +94,15 @@ class SymmetryEnsemble(nn.Module):
     @property
     def num_classes(self) -> int:
         """Return the number of classes."""
-        traced = self._trace()
+        traced = self.program.traced
         return traced.shapes[traced.output.name][1]
+
+    @property
+    def program(self) -> Program:
+        """Return the base's graph with the members' layers: what an execution plan runs."""
+        if self._program is None:
+            self._program = program(self._trace(), self.layers)
+        return self._program
 
     @property
     def digest(self) -> str:
@@ -128,14 +119,20 @@ class SymmetryEnsemble(nn.Module):
         """Return the log of the mean member probability `[batch classes]` for inputs `[batch ...]`."""
         return log_mean_probability(self.member_logits(x))
 
-    def member_logits(self, x: Tensor) -> Tensor:
-        """Return every member's logits `[member batch classes]` for inputs `[batch ...]`.
+    def member_logits(self, x: Tensor, *, plan: Plan | None = None, members: slice | None = None) -> Tensor:
+        """Return members' logits `[member batch classes]` for inputs `[batch ...]`.
+
+        Args:
+            x: inputs.
+            plan: how members run; None for the device's fixed plan, whose bytes repeat.
+            members: which members; None for all.
 
         Raises:
             InputError: the inputs have another shape, dtype or device than the ensemble's.
         """
         self._check_input(x)
-        return self._current_plan().run(x)
+        way = fixed_plan(x.device) if plan is None else plan
+        return way.run(self.program, x, slice(None) if members is None else members)
 
     def predict(self, x: Tensor) -> Prediction:
         """Return labels, probabilities and uncertainty for inputs `[batch ...]`; no gradient is kept."""
@@ -182,8 +179,8 @@ class SymmetryEnsemble(nn.Module):
         return super().train(False)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        # .to(device) replaces the tensors that the traced graph reads.
-        self._plan = None
+        # .to(device) replaces the tensors that the traced graph and the stacked layers refer to.
+        self._program = None
         super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
         return self
 
@@ -191,16 +188,6 @@ class SymmetryEnsemble(nn.Module):
         reference = self.layers[0].weight
         example = torch.zeros(1, *self.input_shape, dtype=reference.dtype, device=reference.device)
         return trace(self.base, example)
-
-    def _current_plan(self) -> LoopPlan:
-        if self._plan is None:
-            overrides: list[Mapping[str, Any]] = []
-            for index in range(self.size):
-                members = self.member_layers(index)
-                norms = {ref.norm: _unchanged for ref in members if ref.norm is not None}
-                overrides.append({ref.layer: layer for ref, layer in members.items()} | norms)
-            self._plan = LoopPlan(self._trace(), overrides)
-        return self._plan
 
     def _check_input(self, x: Tensor) -> None:
         weight = self.layers[0].weight
@@ -233,10 +220,6 @@ def replaced(layer: FoldedLayer, weight: Tensor, bias: Tensor | None) -> FoldedL
 
 def _template(base: nn.Module, ref: LayerRef) -> Any:
     return base.get_submodule(ref.layer)
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
 
 
 def _check_layers(base: nn.Module, layers: Sequence[StackedLayer]) -> None:
