@@ -1,7 +1,8 @@
 """The report says what was found, survives JSON, and notices a change.
 
 Seen to fail with: `seconds` inside the digest; `run` inside the digest; the digest not verified; the clean point left
-out of the curves; the chance line left out; the headline taken at the smallest radius; Wilson bounds swapped.
+out of the curves; the chance line left out; the headline taken at the smallest radius; Wilson bounds swapped; epsilon 0
+handed to the attacks.
 """
 
 import json
@@ -167,7 +168,7 @@ def test_epsilon_zero_gives_clean_accuracy(network: nn.Module, held_out: Points,
     report = evaluate(
         network,
         base=network,
-        inputs=held_out.inputs[:40],
+        inputs=held_out.inputs[:40] * 0.5 + 0.25,  # inside the box: there foolbox's L2 noise divides 0 by 0
         labels=held_out.labels[:40],
         threat=ThreatModel("l2", epsilons),
         rng=torch.Generator().manual_seed(0),

@@ -1,8 +1,8 @@
 """Gradient attacks: they stay in the ball, keep their best iterate, and never ask the target.
 
-Seen to fail with: `new > rank` in `_keep`; the last forward left out; `project` left out; a step of 2 epsilon with no
-projection; the gradient's sign flipped; `Transfer.run` crafting on the model it is called with; `KEEP_SURROGATE_LOSS`
-stopping at the boundary.
+Seen to fail with: `new > rank` in `_keep`; the last forward left out; `project` left out; the gradient's sign flipped;
+`Transfer.run` crafting on the model it is called with; `KEEP_SURROGATE_LOSS` stopping at the boundary; NaN examples
+passed on.
 """
 
 from typing import Any
