@@ -1,5 +1,5 @@
 """The command line: `levelset demo | build | evaluate | serve | report | sites | doctor`."""
 
-from service.cli.main import create_cli, main
+from service.cli.program import create_cli, main
 
 __all__ = ["create_cli", "main"]

@@ -1,5 +1,5 @@
 """`python -m service.cli`: the same as `levelset`, for processes that know the interpreter and not the script."""
 
-from service.cli.main import main
+from service.cli.program import main
 
 main()
