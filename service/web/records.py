@@ -285,8 +285,11 @@ def _headline(summary: Mapping[str, Any] | str) -> str:
         parts.append(f"at {words.norm_label(str(head.get('norm', '')))} {words.epsilon(float(head['epsilon']))}")
     if head.get("model"):
         parts.append(f"({words.threat_title(str(head['model'])).lower()})")
+    base = _share(head.get("base_robust_accuracy"))
+    if parts and base is not None:
+        parts[-1:] = [f"{parts[-1]},", f"base {words.percent(base)}"]
     if clean is not None:
-        parts[-1:] = [f"{parts[-1]}," if parts else "", f"clean {words.percent(clean)}"]
+        parts = [*parts[:-1], *(f"{part};" for part in parts[-1:]), f"clean {words.percent(clean)}"]
     text = " ".join(parts)
     return f"{text}. {head['outcome']}" if text and head.get("outcome") else text
 

@@ -23,7 +23,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update(percent=words.percent, number=words.number, seconds=words.seconds, short=words.short_digest)
+    made.filters.update(percent=words.percent, number=words.number, seconds=words.seconds, short=words.short_id)
     return made
 
 

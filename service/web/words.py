@@ -143,6 +143,12 @@ def short_digest(value: str | None) -> str:
     return value.removeprefix("sha256:")[:12]
 
 
+def short_id(value: str) -> str:
+    """Return an id cut after its first eight random letters, `job-d07eb017…`; a short one as it is."""
+    kind, dash, rest = value.rpartition("-")
+    return value if len(rest) <= 12 else f"{kind}{dash}{rest[:8]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def flat(value: object) -> str:
     """Return a JSON value in one line: names with values, numbers in four digits, lists with commas."""
     if isinstance(value, Mapping):

@@ -66,6 +66,7 @@ def report(status: str = "INCOMPLETE", **changes: Any) -> dict[str, Any]:
         "model": "white_box",
         "norm": "linf",
         "epsilon": 0.3,
+        "base_robust_accuracy": {"k": 0, "n": 200, "low": 0.0, "high": 0.019},
         "robust_accuracy": {"k": 22, "n": 200, "low": 0.074, "high": 0.161},
         "clean_accuracy": {"k": 193, "n": 200, "low": 0.929, "high": 0.983},
         "outcome": "NO CLAIM",

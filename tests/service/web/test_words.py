@@ -75,6 +75,12 @@ def test_values_of_any_depth_fit_on_a_line() -> None:
     )
 
 
+def test_long_ids_are_cut_where_they_are_random() -> None:
+    """A list shows enough of an id to tell it from its neighbours; short ids stay whole."""
+    assert words.short_id("job-d07eb01725ab4cb5a2509843397bd386") == "job-d07eb017…"
+    assert words.short_id("job-running") == "job-running"
+
+
 def test_a_table_refuses_ragged_rows() -> None:
     """A row with a missing cell is an error that names table and row."""
     with pytest.raises(ValueError, match="expected 2 cells in every row of table 'numbers', got 1"):
