@@ -36,7 +36,7 @@ class ShardFailed(ServiceError):
 
 
 class ShardProcess:
-    """Starts the child, asks it one thing at a time, kills it when the question is withdrawn.
+    """Starts the child, asks it one thing at a time, kills it when a withdrawn question takes long.
 
     Args:
         settings: handed to the child through its environment.
@@ -54,7 +54,7 @@ class ShardProcess:
         self._thread.submit(self._start)
 
     async def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the child's answer; cancelling the caller kills the child.
+        """Return the child's answer; a cancelled caller leaves when the child has finished or was killed.
 
         Raises:
             ShardProcessDied: it ended before it answered.
@@ -64,8 +64,11 @@ class ShardProcess:
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            self.kill()
-            await asyncio.wait([answer])
+            # Another child takes seconds to start, so a short shard may end; its result is stored and found again.
+            await asyncio.wait([answer], timeout=self._settings.cancel_grace / 2)
+            if not answer.done():
+                self.kill()
+                await asyncio.wait([answer])
             if not answer.cancelled():
                 answer.exception()
             raise

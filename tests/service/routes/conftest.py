@@ -37,7 +37,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{address[1]}", trust_env=False, timeout=30) as client:
         while client.get("/v2/health/ready").status_code != 200:
