@@ -27,7 +27,9 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     """Return the fenced blocks of a page's text, in order."""
-    found, language, start, held = [], None, 0, []
+    found: list[Block] = []
+    held: list[str] = []
+    language, start = None, 0
     for number, line in enumerate(page.splitlines(), start=1):
         fence = _FENCE.match(line)
         if language is None and fence:

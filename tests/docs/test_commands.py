@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import typer
 from pydantic import ValidationError
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 
 from service.app import create_app
 from service.cli import create_cli
@@ -59,7 +59,7 @@ def test_every_levelset_command_exists(page: Path) -> None:
         ("levelset serve --colour red", "--colour"),
         ("levelset serve --role=boss", "boss"),
         ("cd x && levelset demo --sped 1  # a comment", "--sped"),
-        ("levelset build --name x \\\n  --dataset digits", "Missing option"),
+        ("levelset build --name x \\\n  --dataset digits", "arch"),
         ("LEVELSET_DATA=x levelset evaluate digits -n 200 --epsilon 0.1 | tee log", None),
         ("levelset demo", None),
     ],
@@ -98,7 +98,7 @@ def curl_faults(words: list[str]) -> list[str]:
     return []
 
 
-def _routes() -> list[object]:
+def _routes() -> list[BaseRoute]:
     return list(create_app(Settings(data=Path("nowhere"))).routes)
 
 
