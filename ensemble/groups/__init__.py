@@ -2,7 +2,7 @@
 
 from ensemble.groups.composite import DirectSum, Product
 from ensemble.groups.continuous import GeneralLinear, Orthogonal, UniformScaling
-from ensemble.groups.element import Group, GroupElement, SplittingGroup, identity
+from ensemble.groups.element import Group, GroupElement, SplittingGroup, identity, inverse, monomial_form
 from ensemble.groups.monomial import (
     NonzeroScaling,
     Permutation,
@@ -18,6 +18,8 @@ __all__ = [
     "GroupElement",
     "SplittingGroup",
     "identity",
+    "inverse",
+    "monomial_form",
     # one entry in every row and column
     "NonzeroScaling",
     "Permutation",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ensemble.errors import InputError
-from ensemble.groups.element import TOLERANCE, Group, GroupElement, SplittingGroup
+from ensemble.groups.element import TOLERANCE, Group, GroupElement, SplittingGroup, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Product:
     def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> GroupElement:
         """Return a product of independent samples."""
         factors = [group.sample(hidden, scale=scale, rng=rng).matrix for group in (self.left, self.right)]
-        return GroupElement(factors[0] @ factors[1], self)
+        return GroupElement(product(factors[0], factors[1]), self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,10 +68,10 @@ class GroupElement:
     def __matmul__(self, other: "GroupElement") -> "GroupElement":
         if other.group != self.group:
             raise InputError(f"product: expected two elements of {self.group.name}, got one of {other.group.name}")
-        return GroupElement(self.matrix @ other.matrix, self.group)
+        return GroupElement(product(self.matrix, other.matrix), self.group)
 
     def __invert__(self) -> "GroupElement":
-        return GroupElement(torch.linalg.inv(self.matrix), self.group)
+        return GroupElement(inverse(self.matrix), self.group)
 
     @property
     def hidden(self) -> int:
@@ -86,6 +86,39 @@ class GroupElement:
 def identity(group: Group, hidden: int) -> GroupElement:
     """Return the neutral element of `group` on `hidden` units."""
     return GroupElement(torch.eye(hidden, dtype=torch.float64), group)
+
+
+def monomial_form(matrix: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return (order, values) with matrix[i, order[i]] = values[i] and zeros elsewhere; None for any other matrix.
+
+    Permutations and scalings of thousands of units are applied by index: exactly, and without a dense product.
+    """
+    support = matrix != 0
+    if not bool((support.sum(0) == 1).all()) or not bool((support.sum(1) == 1).all()):
+        return None
+    order = support.to(torch.uint8).argmax(1)
+    return order, matrix.gather(1, order.unsqueeze(1)).squeeze(1)
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Return the inverse `[hidden hidden]`, by index where the matrix has one entry in every row and column."""
+    form = monomial_form(matrix)
+    if form is None:
+        dense: Tensor = torch.linalg.inv(matrix)
+        return dense
+    order, values = form
+    result = torch.zeros_like(matrix)
+    result[order, torch.arange(order.shape[0], device=order.device)] = 1 / values
+    return result
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Return left @ right, by index where the left factor has one entry in every row and column."""
+    form = monomial_form(left)
+    if form is None:
+        return left @ right
+    order, values = form
+    return values.unsqueeze(1) * right[order]
 
 
 def span(values: Tensor) -> str:

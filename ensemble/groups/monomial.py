@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensemble.groups.element import TOLERANCE, GroupElement, identity, span
+from ensemble.groups.element import TOLERANCE, GroupElement, identity, product, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Permutation:
     def split(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pattern of the entries and what is left on its right."""
         pattern = (matrix.abs() > TOLERANCE).to(matrix.dtype)
-        return pattern, pattern.T @ matrix
+        return pattern, product(pattern.T, matrix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class SignedPermutation:
     def split(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs of the entries and what is left on their right."""
         signs = torch.where(matrix.abs() > TOLERANCE, matrix.sign(), torch.zeros_like(matrix))
-        return signs, signs.T @ matrix
+        return signs, product(signs.T, matrix)
 
 
 @dataclass(frozen=True, slots=True)
