@@ -21,6 +21,8 @@ from ensemble.layers import FoldedLayer
 
 # Below this the ridge only guards against rounding: it does not stand in for missing rows.
 REGULARISING_RIDGE = 1e-4
+# The full spectrum costs more than the solve beyond this many regressors.
+FULL_SPECTRUM = 1536
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Fit:
         weight: U' `[out regressors]`, float64.
         bias: c' `[out]`, float64; None without the affine term.
         residual: sqrt(squared error / squared targets) on the rows that were added; 0 is exact.
-        rank: numerical rank of the Gram matrix without its constant row.
+        rank: numerical rank of the regressors; None where they are too many for the full spectrum.
         condition: condition number of the ridge-stabilised Gram matrix.
         rows: rows that were added.
     """
@@ -39,7 +41,7 @@ class Fit:
     weight: Tensor
     bias: Tensor | None
     residual: float
-    rank: int
+    rank: int | None
     condition: float
     rows: int
 
@@ -109,7 +111,7 @@ class NormalEquations:
         if prior is not None:
             moment[:, :q] += shift * prior.double()
         solution = _factorise(gram, moment)
-        rank, condition = self._spectrum(shift)
+        rank, condition = _spectrum(self._gram[:q, :q], shift)
         error = (
             self._energy
             - 2 * float((solution * self._moment).sum())
@@ -119,13 +121,48 @@ class NormalEquations:
         bias = solution[:, q] if self.affine else None
         return Fit(solution[:, :q], bias, residual, rank, condition, self.rows)
 
-    def _spectrum(self, shift: float) -> tuple[int, float]:
-        q = self.regressors
-        eigenvalues = torch.linalg.eigvalsh(self._gram[:q, :q])
-        largest = float(eigenvalues[-1])
-        rank = int((eigenvalues > largest * q * torch.finfo(torch.float64).eps).sum())
-        smallest = max(float(eigenvalues[0]), 0.0) + shift
-        return rank, (largest + shift) / smallest if smallest > 0 else float("inf")
+
+def minimum_norm(phi: Tensor, target: Tensor) -> Fit:
+    """Return the minimum-norm least-squares solution without affine term, the official code's choice (k = h).
+
+    Args:
+        phi: regressors `[rows regressors]`.
+        target: `[rows out]`.
+    """
+    wide, t = phi.double(), target.double()
+    singular = torch.linalg.svdvals(wide)
+    rank = int((singular > float(singular[0]) * max(wide.shape) * torch.finfo(torch.float64).eps).sum())
+    pseudo_inverse: Tensor = torch.linalg.pinv(wide)
+    weight = (pseudo_inverse @ t).T
+    residual = float((wide @ weight.T - t).norm()) / max(float(t.norm()), 1e-300)
+    return Fit(weight, None, residual, rank, float(singular[0] / singular[rank - 1]) ** 2, len(wide))
+
+
+def _spectrum(gram: Tensor, shift: float) -> tuple[int | None, float]:
+    """Return rank and ridge-stabilised condition number; above FULL_SPECTRUM the extremes only, by power iteration."""
+    q = gram.shape[0]
+    if q > FULL_SPECTRUM:
+        return None, _extreme_ratio(gram, shift)
+    eigenvalues = torch.linalg.eigvalsh(gram)
+    largest = float(eigenvalues[-1])
+    rank = int((eigenvalues > largest * q * torch.finfo(torch.float64).eps).sum())
+    smallest = max(float(eigenvalues[0]), 0.0) + shift
+    return rank, (largest + shift) / smallest if smallest > 0 else float("inf")
+
+
+def _extreme_ratio(gram: Tensor, shift: float, iterations: int = 30) -> float:
+    stabilised = gram.clone()
+    stabilised.diagonal().add_(shift)
+    factor, status = torch.linalg.cholesky_ex(stabilised)
+    if int(status) != 0:
+        return float("inf")
+    up = down = torch.ones(len(gram), 1, dtype=gram.dtype, device=gram.device) / len(gram) ** 0.5
+    largest = smallest = 0.0
+    for _ in range(iterations):
+        grown, shrunk = stabilised @ up, torch.cholesky_solve(down, factor)
+        largest, smallest = float(grown.norm()), float(shrunk.norm())
+        up, down = grown / largest, shrunk / smallest
+    return largest * smallest
 
 
 def _factorise(gram: Tensor, moment: Tensor) -> Tensor:

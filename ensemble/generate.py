@@ -5,24 +5,27 @@ activations as target, so that what one site misses the next one corrects (docs/
 used: crafted calibration inputs are made against the base's own prediction.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from ensemble.builder import Builder
 from ensemble.crafting import craft
 from ensemble.digests import network_digest, tensor_digest
-from ensemble.errors import InputError
-from ensemble.generation import Generation, SiteReport
-from ensemble.graph import TracedNetwork, trace
-from ensemble.groups import GeneralLinear
-from ensemble.layers import FoldedLayer, LayerRef, fold
-from ensemble.members import MemberLayers, SymmetryEnsemble
+from ensemble.errors import CalibrationError, InputError
+from ensemble.generation import Generation, ScaleTrial
+from ensemble.graph import trace
+from ensemble.members import SymmetryEnsemble
 from ensemble.recipe import Recipe
-from ensemble.search import SearchResult, SiteProblem, search
-from ensemble.sites import Site, sites_of
-from ensemble.stream import Stream
+from ensemble.selection import gradient_similarity, most_diverse
+from ensemble.sites import sites_of
+
+#: Multipliers of the recipe's scale that `max_clean_drop` tries, in order.
+SCALE_FACTORS = (1.0, 0.7, 0.5, 0.35, 0.2, 0.1)
+#: Calibration inputs on which candidates' gradients are compared.
+SELECTION_INPUTS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,114 +76,72 @@ def generate(
     settings = Recipe() if recipe is None else recipe
     _check(calibration, members, settings)
     traced = trace(network, calibration)
-    sites = sites_of(traced)
-    report = _Reporter(progress, total=1 + members * len(sites))
+    sites = sites_of(traced)[-(settings.last_sites or 0) :]
+    report = _Reporter(progress, total=1 + (members + settings.spare_members) * len(sites))
     seed = rng.initial_seed()
     inputs = _with_crafted(network, calibration, settings, rng)
     report.step(f"crafted {inputs.shape[0] - calibration.shape[0]} calibration inputs on the base")
-    built: list[MemberLayers] = []
-    site_reports: list[list[SiteReport]] = []
-    for k in range(members):
-        # One generator per member: member k does not depend on how many come after it.
-        own = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
-        layers, reports = _build_member(traced, sites, calibration, inputs, settings, own, k, report)
-        built.append(layers)
-        site_reports.append(reports)
-    ensemble = SymmetryEnsemble.from_members(network, calibration, built)
+    builder = Builder(traced, sites, calibration, inputs, settings, report.step)
+    builder, trials = fit_scale(network, builder, rng)
+    # One generator per member: member k does not depend on how many come after it.
+    built = [builder.member(index, _child(rng)) for index in range(members + settings.spare_members)]
+    if settings.spare_members:
+        candidates = SymmetryEnsemble.from_members(network, calibration, [member.layers for member in built])
+        kept = most_diverse(gradient_similarity(candidates, calibration[:SELECTION_INPUTS]), members)
+        built = [built[index] for index in kept]
+    ensemble = SymmetryEnsemble.from_members(network, calibration, [member.layers for member in built])
     return ensemble.with_generation(
         Generation(
-            recipe=settings,
+            recipe=builder.recipe,
             seed=seed,
             calibration_rows=calibration.shape[0],
             calibration_digest=tensor_digest(calibration),
             base_digest=network_digest(network),
-            sites=tuple(tuple(reports) for reports in site_reports),
+            sites=tuple(member.sites for member in built),
             agreement=_agreement(network, ensemble, calibration),
+            redraws=tuple(redraw for member in built for redraw in member.redraws),
+            scale_trials=trials,
+            candidates=members + settings.spare_members,
         )
     )
 
 
-def _build_member(
-    traced: TracedNetwork,
-    sites: Sequence[Site],
-    clean: Tensor,
-    inputs: Tensor,
-    recipe: Recipe,
-    rng: torch.Generator,
-    index: int,
-    report: "_Reporter",
-) -> tuple[MemberLayers, list[SiteReport]]:
-    base, member = Stream(traced, clean), Stream(traced, inputs)
-    layers: MemberLayers = {}
-    reports: list[SiteReport] = []
-    for position, site in enumerate(sites):
-        lower, upper = (_current(traced, layers, ref) for ref in (site.lower, site.upper))
-        result = _act_on_site(site, upper, base, member, recipe, rng)
-        layers[site.lower] = lower.mix_output(result.element.matrix)
-        layers[site.upper] = result.upper
-        member.replace({ref: layers[ref] for ref in (site.lower, site.upper)})
-        later = [_read_names(site_) for site_ in sites[position + 1 :]]
-        member.keep_for([name for names in later for name in names.member])
-        base.keep_for([names.base for names in later])
-        reports.append(_site_report(site, result))
-        report.step(f"member {index}: {site.name}, residual {result.fit.residual:.3f}")
-    return layers, reports
+def fit_scale(network: nn.Module, builder: Builder, rng: torch.Generator) -> tuple[Builder, tuple[ScaleTrial, ...]]:
+    """Return a builder whose scale keeps the clean drop within the recipe's bound, and the scales that were tried.
 
+    A member is built from four fifths of the calibration inputs and compared with the base on the rest, at falling
+    scales, until its share of other labels is within `max_clean_drop`: at least its loss of clean accuracy.
 
-def _act_on_site(
-    site: Site, upper: FoldedLayer, base: Stream, member: Stream, recipe: Recipe, rng: torch.Generator
-) -> SearchResult:
-    names = _read_names(site)
-    (wanted,) = base.read([names.base])
-    values = member.read(names.member)
-    preactivation = values[0]
-    target = wanted.repeat(member.rows // base.rows, *[1] * (wanted.ndim - 1))
-    if site.shortcut is not None:
-        target = target - values[1]
-    traced = member.traced
-    activation_input, upper_input = traced.node(site.preactivation), traced.node(site.upper_input)
-    override = dict(member.override)
-
-    def through(z: Tensor) -> Tensor:
-        value = traced.run([upper_input], {activation_input: z}, override)[upper_input]
-        assert isinstance(value, Tensor)
-        return value
-
-    problem = SiteProblem(preactivation, target, through, upper, site.channel_axis, site.affine)
-    start = GeneralLinear(recipe.max_condition).sample(site.hidden, scale=recipe.scale, rng=rng)
-    return search(problem, start, recipe, rng)
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadNames:
-    base: str
-    member: tuple[str, ...]
-
-
-def _read_names(site: Site) -> _ReadNames:
-    """Return the nodes a site reads from either stream."""
-    base = site.upper_output if site.addition is None else site.addition
-    shortcut = () if site.shortcut is None else (site.shortcut,)
-    return _ReadNames(base, (site.preactivation, *shortcut, site.lower_input))
-
-
-def _current(traced: TracedNetwork, layers: MemberLayers, ref: LayerRef) -> FoldedLayer:
-    return layers[ref] if ref in layers else fold(traced.graph, ref)
-
-
-def _site_report(site: Site, result: SearchResult) -> SiteReport:
-    return SiteReport(
-        site=site.name,
-        hidden=site.hidden,
-        regressors=site.regressors,
-        rows=result.fit.rows,
-        rank=result.fit.rank,
-        residual=result.fit.residual,
-        condition=result.fit.condition,
-        element_condition=result.element.condition(),
-        start_residual=result.start_residual,
-        end_residual=result.end_residual,
+    Raises:
+        CalibrationError: no scale keeps the bound.
+    """
+    bound = builder.recipe.max_clean_drop
+    if bound is None:
+        return builder, ()
+    count = len(builder.clean)
+    held_out, used = max(count // 5, 1), count - max(count // 5, 1)
+    copies = len(builder.inputs) // count
+    kept = torch.cat([torch.arange(used) + copy * count for copy in range(copies)]).to(builder.inputs.device)
+    trials: list[ScaleTrial] = []
+    state = rng.get_state()
+    for factor in SCALE_FACTORS:
+        recipe = replace(builder.recipe, scale=builder.recipe.scale * factor)
+        rng.set_state(state)
+        trial = replace(builder, recipe=recipe, clean=builder.clean[:used], inputs=builder.inputs[kept])
+        member = trial.member(0, _child(rng))
+        alone = SymmetryEnsemble.from_members(network, builder.clean, [member.layers])
+        (agreement,) = _agreement(network, alone, builder.clean[used:])
+        trials.append(ScaleTrial(scale=recipe.scale, clean_drop=1 - agreement))
+        if 1 - agreement <= bound:
+            return replace(builder, recipe=recipe), tuple(trials)
+    raise CalibrationError(
+        f"max_clean_drop: expected a member within {bound:g} of the base on {held_out} held-out inputs, got "
+        f"{min(trial.clean_drop for trial in trials):g} at best; add calibration inputs or raise the bound"
     )
+
+
+def _child(rng: torch.Generator) -> torch.Generator:
+    return torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
 
 
 def _with_crafted(network: nn.Module, clean: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
@@ -227,5 +188,7 @@ class _Reporter:
 
     def step(self, message: str) -> None:
         self._done += 1
+        # Redraws and trials of the scale come on top of the plan.
+        self._total = max(self._total, self._done)
         if self._callback is not None:
             self._callback(Progress(self._done, self._total, message))

@@ -20,6 +20,7 @@ class SiteReport:
         residual: relative error of the refit on all rows; 0 reproduces the base on the calibration inputs.
         condition: condition number of the ridge-stabilised Gram matrix.
         element_condition: condition number of the group element.
+        blow_up: |U'||V'| / (|U||V|), spectral norms of the flattened weights: how fast errors may grow off the data.
         start_residual: residual on the probe rows before the search.
         end_residual: residual on the probe rows after it.
     """
@@ -28,12 +29,41 @@ class SiteReport:
     hidden: int
     regressors: int
     rows: int
-    rank: int
+    rank: int | None
     residual: float
     condition: float
     element_condition: float
     start_residual: float
     end_residual: float
+    blow_up: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redraw:
+    """A member that failed a gate and was drawn again.
+
+    Attributes:
+        member: its index.
+        site: where it failed.
+        reason: the gate and the value.
+    """
+
+    member: int
+    site: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleTrial:
+    """A scale that was tried to keep the clean drop within its bound.
+
+    Attributes:
+        scale: tau.
+        clean_drop: share of held-out calibration inputs on which the trial member differs from the base.
+    """
+
+    scale: float
+    clean_drop: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +78,9 @@ class Generation:
         base_digest: digest of the base network.
         sites: per member, per site.
         agreement: per member, share of calibration inputs on which its label is the base's.
+        redraws: members that failed a gate and were drawn again.
+        scale_trials: scales tried for `max_clean_drop`, in order; the recipe holds the one that was kept.
+        candidates: members generated before the most diverse subset was kept.
     """
 
     recipe: Recipe
@@ -57,6 +90,9 @@ class Generation:
     base_digest: str
     sites: tuple[tuple[SiteReport, ...], ...]
     agreement: tuple[float, ...]
+    redraws: tuple[Redraw, ...] = ()
+    scale_trials: tuple[ScaleTrial, ...] = ()
+    candidates: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -76,5 +112,7 @@ class Generation:
                 "recipe": Recipe.from_dict(values["recipe"]),
                 "sites": members,
                 "agreement": tuple(values["agreement"]),
+                "redraws": tuple(Redraw(**redraw) for redraw in values["redraws"]),
+                "scale_trials": tuple(ScaleTrial(**trial) for trial in values["scale_trials"]),
             }
         )

@@ -9,6 +9,15 @@ from typing import Any
 
 from ensemble.errors import RecipeError
 
+# Field -> its least value, by kind of range.
+_WHOLE: Mapping[str, float] = MappingProxyType(
+    {"search_steps": 0, "search_batch": 1, "positions": 1, "crafting_steps": 1, "spare_members": 0, "redraws": 0}
+)
+_AT_LEAST: Mapping[str, float] = MappingProxyType({"scale": 0, "ridge": 0})
+_ABOVE: Mapping[str, float] = MappingProxyType(
+    {"search_rate": 0, "max_condition": 1, "max_blow_up": 1, "max_residual": 0}
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -19,8 +28,18 @@ class Recipe:
         search_steps: Adam steps of the orbit search per site; 0 keeps the random element and only refits.
         search_batch: images per step.
         search_rate: Adam rate on the group element; the upper weights move at this rate times their spread.
+        positions: positions per image that search and refit use, at most.
         ridge: rho of the refit, relative to the regressors' mean square.
         max_condition: bound on the condition number of every group element.
+        fit_rows_per_unit: None fits the upper weights to all inputs; a number fits that many inputs per hidden unit
+            exactly, with the minimum norm and without ridge (1 is the published k = h).
+        last_sites: act on the last so many sites only; None for all.
+        max_clean_drop: largest share of held-out calibration inputs on which a member may differ from the base; the
+            scale is lowered until it holds. None keeps the scale.
+        spare_members: members generated beyond those asked for; the most diverse subset is kept.
+        max_blow_up: a member is drawn again when |U'||V'| exceeds |U||V| by more than this factor at a site.
+        max_residual: a member is drawn again when the refit of a site is worse than this.
+        redraws: times a member may be drawn again.
         crafting_radii: Linf radii, in input units, of the adversarial copies among the calibration inputs; () for none.
         crafting_steps: PGD steps per copy.
         bounds: least and largest value of an input.
@@ -33,26 +52,36 @@ class Recipe:
     search_steps: int = 120
     search_batch: int = 64
     search_rate: float = 0.02
+    positions: int = 64
     ridge: float = 1e-6
     max_condition: float = 1e4
+    fit_rows_per_unit: float | None = None
+    last_sites: int | None = None
+    max_clean_drop: float | None = None
+    spare_members: int = 0
+    max_blow_up: float = 1e3
+    max_residual: float = 0.98
+    redraws: int = 3
     crafting_radii: tuple[float, ...] = (1 / 255, 4 / 255)
     crafting_steps: int = 5
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        _require(_is_number(self.scale) and self.scale >= 0, "scale", "a number >= 0", self.scale)
-        for name in ("search_steps", "search_batch", "crafting_steps"):
+        for name, bound in _WHOLE.items():
             value = getattr(self, name)
-            least = 0 if name == "search_steps" else 1
-            _require(_is_integer(value) and value >= least, name, f"an integer >= {least}", value)
-        _require(_is_number(self.search_rate) and self.search_rate > 0, "search_rate", "a number > 0", self.search_rate)
-        _require(_is_number(self.ridge) and self.ridge >= 0, "ridge", "a number >= 0", self.ridge)
+            _require(_is_integer(value) and value >= bound, name, f"an integer >= {bound:g}", value)
+        for name, bound in _AT_LEAST.items():
+            value = getattr(self, name)
+            _require(_is_number(value) and value >= bound, name, f"a number >= {bound:g}", value)
+        for name, bound in _ABOVE.items():
+            value = getattr(self, name)
+            _require(_is_number(value) and value > bound, name, f"a number > {bound:g}", value)
+        per_unit, last, drop = self.fit_rows_per_unit, self.last_sites, self.max_clean_drop
         _require(
-            _is_number(self.max_condition) and self.max_condition > 1,
-            "max_condition",
-            "a number > 1",
-            self.max_condition,
+            per_unit is None or (_is_number(per_unit) and per_unit > 0), "fit_rows_per_unit", "a number > 0", per_unit
         )
+        _require(last is None or (_is_integer(last) and last >= 1), "last_sites", "an integer >= 1", last)
+        _require(drop is None or (_is_number(drop) and 0 < drop < 1), "max_clean_drop", "a share in (0, 1)", drop)
         low_high = tuple(self.bounds)
         valid = len(low_high) == 2 and all(map(_is_number, low_high)) and low_high[0] < low_high[1]
         _require(valid, "bounds", "two numbers (low, high) with low < high", self.bounds)
@@ -106,4 +135,21 @@ def _require(holds: bool, name: str, expected: str, got: object) -> None:
         raise RecipeError(f"recipe.{name}: expected {expected}, got {got!r}")
 
 
-presets: Mapping[str, Recipe] = MappingProxyType({"balanced": Recipe()})
+presets: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "faithful": Recipe(scale=0.6),
+        "balanced": Recipe(),
+        "diverse": Recipe(scale=1.2, search_rate=0.01),
+        "as_published": Recipe(
+            scale=10.0,
+            search_steps=0,
+            ridge=0.0,
+            max_condition=1e12,
+            fit_rows_per_unit=1.0,
+            last_sites=1,
+            crafting_radii=(),
+            max_blow_up=1e12,
+            max_residual=1.0,
+        ),
+    }
+)

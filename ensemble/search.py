@@ -10,67 +10,20 @@ V' = g V with a free U' is layer-local fine-tuning restricted to the left orbit 
 shown by the controls, not assumed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ensemble.calibration import Fit, NormalEquations, regressor_rows, target_rows
+from ensemble.calibration import Fit
 from ensemble.errors import CalibrationError
 from ensemble.groups import GeneralLinear, GroupElement
 from ensemble.layers import FoldedLayer
+from ensemble.problem import SiteProblem
 from ensemble.recipe import Recipe
 
-CHUNK = 64
-# Rows for the closed form at the start and for judging whether the search helped; the last closed form uses all rows.
+# Inputs for the closed form at the start and for judging whether the search helped; the last one uses all of them.
 PROBE = 256
-# The ridge may shrink to U g^-1 only while the inverse is harmless (docs/mathematics.md, section 5).
-PRIOR_CONDITION = 10.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SiteProblem:
-    """The regression of one site of one member.
-
-    Attributes:
-        preactivation: z, `[rows hidden ...]` (or hidden last), the member's own.
-        target: what the upper layer must produce, `[rows out ...]`.
-        through: activation and whatever lies between it and the upper layer.
-        upper: the upper layer as it stands.
-        channel_axis: axis of the hidden units in `preactivation`.
-        affine: whether the upper layer can store a bias.
-    """
-
-    preactivation: Tensor
-    target: Tensor
-    through: Callable[[Tensor], Tensor]
-    upper: FoldedLayer
-    channel_axis: int
-    affine: bool
-
-    def upper_input(self, g: Tensor, rows: Tensor | slice) -> Tensor:
-        """Return what the upper layer reads for the given rows when the hidden units are mixed by g."""
-        return self.through(mix(g, self.preactivation[rows], self.channel_axis))
-
-    def refit(self, element: GroupElement, *, ridge: float, rows: Tensor) -> tuple[FoldedLayer, Fit]:
-        """Return the upper layer refitted in closed form on the given rows, and how good the fit is."""
-        weight = self.upper.weight
-        g = element.matrix.to(weight)
-        equations = NormalEquations(weight[0].numel(), weight.shape[0], affine=self.affine, device=weight.device)
-        with torch.no_grad():
-            for part in rows.split(CHUNK):
-                phi = regressor_rows(self.upper, self.upper_input(g, part))
-                equations.add(phi, target_rows(self.upper, self.target[part]))
-        inverse = (~element).matrix if element.condition() <= PRIOR_CONDITION else torch.eye(element.hidden)
-        fit = equations.solve(ridge=ridge, prior=self.upper.mix_input(inverse).weight.flatten(1))
-        bias = fit.bias if self.affine else None
-        layer = replace(
-            self.upper,
-            weight=fit.weight.to(weight.dtype).reshape(weight.shape),
-            bias=None if bias is None else bias.to(weight.dtype),
-        )
-        return layer, fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,10 +57,14 @@ def search(problem: SiteProblem, start: GroupElement, recipe: Recipe, rng: torch
     Raises:
         CalibrationError: the refit fails, or the search left the finite numbers.
     """
-    count = problem.preactivation.shape[0]
-    device = problem.preactivation.device
-    everything = torch.arange(count, device=device)
-    probe = torch.randperm(count, generator=rng)[:PROBE].to(device)
+    device = problem.upper.weight.device
+    everything = torch.arange(problem.count, device=device)
+    if recipe.fit_rows_per_unit is not None:
+        return _interpolate(problem, start, recipe.fit_rows_per_unit, rng)
+    if not (recipe.search_steps and problem.searchable):
+        upper, fit = problem.refit(start, ridge=recipe.ridge, rows=everything)
+        return SearchResult(start, upper, fit, fit.residual, fit.residual)
+    probe = torch.randperm(problem.count, generator=rng)[:PROBE].to(device)
     try:
         warm, begin = problem.refit(start, ridge=recipe.ridge, rows=probe)
     except CalibrationError:
@@ -115,13 +72,24 @@ def search(problem: SiteProblem, start: GroupElement, recipe: Recipe, rng: torch
         probe = everything
         warm, begin = problem.refit(start, ridge=recipe.ridge, rows=probe)
     kept, end_residual = start, begin.residual
-    if recipe.search_steps:
-        moved = GeneralLinear(recipe.max_condition).project(_descend(problem, start, warm, recipe, rng))
-        _, end = problem.refit(moved, ridge=recipe.ridge, rows=probe)
-        if end.residual <= begin.residual:
-            kept, end_residual = moved, end.residual
+    moved = GeneralLinear(recipe.max_condition).project(_descend(problem, start, warm, recipe, rng))
+    _, end = problem.refit(moved, ridge=recipe.ridge, rows=probe)
+    if end.residual <= begin.residual:
+        kept, end_residual = moved, end.residual
     upper, fit = problem.refit(kept, ridge=recipe.ridge, rows=everything)
     return SearchResult(kept, upper, fit, begin.residual, end_residual)
+
+
+def _interpolate(problem: SiteProblem, start: GroupElement, per_unit: float, rng: torch.Generator) -> SearchResult:
+    """Return the minimum-norm refit on a few inputs, as published: exact on them, nothing known elsewhere."""
+    inputs = max(round(per_unit * start.hidden), 1)
+    if inputs > problem.count:
+        raise CalibrationError(
+            f"the refit needs {inputs} inputs ({per_unit:g} per unit), got {problem.count}; add calibration inputs"
+        )
+    rows = torch.randperm(problem.count, generator=rng)[:inputs].to(problem.upper.weight.device)
+    upper, fit = problem.refit(start, ridge=None, rows=rows)
+    return SearchResult(start, upper, fit, fit.residual, fit.residual)
 
 
 def _descend(
@@ -137,13 +105,13 @@ def _descend(
         bias = warm.bias.clone().requires_grad_()
         groups.append({"params": [bias], "lr": upper_rate})
     optimiser = torch.optim.Adam(groups)
-    count = problem.preactivation.shape[0]
-    unit = float(problem.target.square().mean()) or 1.0
+    count = problem.count
+    unit = _mean_square(problem)
     with torch.enable_grad():
         for _ in range(recipe.search_steps):
             rows = torch.randint(count, (min(recipe.search_batch, count),), generator=rng).to(weight.device)
-            output = replace(warm, weight=weight, bias=bias)(problem.upper_input(g, rows))
-            loss = (output - problem.target[rows]).square().mean() / unit
+            output = problem.output(g, replace(warm, weight=weight, bias=bias), rows)
+            loss = (output - problem.wanted(rows)).square().mean() / unit
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -154,9 +122,6 @@ def _descend(
     return g.detach()
 
 
-def mix(g: Tensor, z: Tensor, channel_axis: int) -> Tensor:
-    """Return g z along the hidden axis: `[rows hidden ...]` for axis 1, `[... hidden]` for axis -1."""
-    if channel_axis == -1:
-        return z @ g.T
-    flat = torch.matmul(g, z.flatten(2))
-    return flat.reshape(z.shape)
+def _mean_square(problem: SiteProblem) -> float:
+    rows = torch.arange(min(problem.count, PROBE), device=problem.upper.weight.device)
+    return float(problem.wanted(rows).square().mean()) or 1.0

@@ -19,7 +19,8 @@ from ensemble.errors import CalibrationError, InputError
 from ensemble.graph import trace
 from ensemble.groups import GeneralLinear, identity
 from ensemble.layers import fold
-from ensemble.search import SiteProblem
+from ensemble.problem import MapProblem
+from ensemble.selection import gradient_similarity
 from ensemble.sites import sites_of
 from ensemble.stream import Stream
 from tests.ensemble.cases import ResidualNet, generator, images, mlp, plain_cnn, randomised
@@ -94,15 +95,15 @@ def test_drift_feedback_repairs_an_earlier_block() -> None:
     broken = replace(broken, weight=broken.weight + 0.3 * torch.randn(broken.weight.shape, generator=generator()))
     member = Stream(traced, x)
     member.replace({first.lower: broken})
-    (wanted,) = Stream(traced, x).read([str(second.addition)])
-    z, shortcut = member.read([second.preactivation, str(second.shortcut)])
+    wanted = Stream(traced, x).read(str(second.addition))
+    z, shortcut = (member.read(name) for name in (second.preactivation, str(second.shortcut)))
     own = fold(network, second.upper)
-    problem = SiteProblem(z, wanted - shortcut, torch.relu, own, 1, True)
+    problem = MapProblem(z, wanted - shortcut, torch.relu, own, 1, True)
     refitted, _ = problem.refit(identity(GeneralLinear(), second.hidden), ridge=1e-6, rows=torch.arange(len(x)))
     errors = {}
     for name, upper in (("feedback", refitted), ("none", own)):
         member.replace({second.upper: upper})
-        (logits,) = member.read([traced.output.name])
+        logits = member.read(traced.output.name)
         errors[name] = float((logits - network(x).detach()).norm())
     assert 0 < errors["feedback"] < 0.6 * errors["none"]
 
@@ -117,10 +118,10 @@ def test_reported_residual_is_the_distance_from_the_bases_clean_outputs(build: o
     traced = trace(network, x)
     site = sites_of(traced)[-1]
     names = [site.upper_output] if site.addition is None else [site.addition, str(site.shortcut)]
-    wanted = Stream(traced, x).read(names[:1])[0].repeat(2, *[1] * (len(traced.shapes[names[0]]) - 1))
+    wanted = Stream(traced, x).read(names[0]).repeat(2, *[1] * (len(traced.shapes[names[0]]) - 1))
     stream = Stream(traced, torch.cat([x, copies]))
     stream.replace(many.member_layers(0))
-    found = stream.read(names)
+    found = [stream.read(name) for name in names]
     target = wanted if site.addition is None else wanted - found[1]
     assert many.generation is not None
     expected = float((found[0] - wanted).norm() / target.norm())
@@ -188,3 +189,73 @@ def test_too_few_calibration_inputs_for_the_rank() -> None:
     recipe = ensemble.Recipe(crafting_radii=())
     with pytest.raises(CalibrationError, match="at least 10 rows, got 4"):
         ensemble.generate(randomised(mlp()), torch.rand(4, 6), recipe=recipe, rng=generator())
+
+
+def test_spare_members_are_generated_and_the_most_diverse_kept(
+    digits: tuple[nn.Module, Tensor, Tensor, Tensor],
+) -> None:
+    """Six candidates become three whose mean gradient cosine is no higher than that of the first three."""
+    network, calibration, *_ = digits
+    plain = ensemble.Recipe(search_steps=5)
+    first = ensemble.generate(network, calibration, members=3, recipe=plain, rng=generator())
+    kept = ensemble.generate(network, calibration, members=3, recipe=replace(plain, spare_members=3), rng=generator())
+    assert kept.size == 3
+    assert kept.generation is not None
+    assert kept.generation.candidates == 6
+    similarity = [gradient_similarity(many, calibration[:128]) for many in (first, kept)]
+    off_diagonal = [float(matrix.sum() - matrix.trace()) / 6 for matrix in similarity]
+    assert off_diagonal[1] <= off_diagonal[0]
+
+
+def test_scale_is_lowered_until_the_clean_drop_holds(digits: tuple[nn.Module, Tensor, Tensor, Tensor]) -> None:
+    """The kept scale is the first within the bound, and the trials are on record."""
+    network, calibration, *_ = digits
+    recipe = ensemble.Recipe(scale=4.0, search_steps=0, max_clean_drop=0.05, max_blow_up=1e9, max_residual=5.0)
+    many = ensemble.generate(network, calibration, members=1, recipe=recipe, rng=generator())
+    assert many.generation is not None
+    trials = many.generation.scale_trials
+    assert len(trials) > 1
+    assert all(trial.clean_drop > 0.05 for trial in trials[:-1])
+    assert trials[-1].clean_drop <= 0.05
+    assert many.generation.recipe.scale == trials[-1].scale < 4.0
+    impossible = replace(recipe, ridge=1e6, max_clean_drop=1e-6, max_residual=1e9)
+    with pytest.raises(CalibrationError, match="max_clean_drop"):
+        ensemble.generate(network, calibration, members=1, recipe=impossible, rng=generator())
+
+
+def test_a_member_that_fails_a_gate_is_drawn_again_and_the_record_says_so() -> None:
+    """With a residual bound between two draws' residuals the first is drawn again; with one below all, it raises."""
+    network, x = randomised(plain_cnn()), images(200)
+    free = replace(FAST, search_steps=0, scale=1.5)
+    draws = [ensemble.generate(network, x, members=1, recipe=free, rng=generator(seed)).generation for seed in range(6)]
+    worst = [max(report.residual for report in draw.sites[0]) for draw in draws if draw is not None]
+    seed = worst.index(max(worst))
+    bounded = replace(free, max_residual=sorted(worst)[2], redraws=30)
+    record = ensemble.generate(network, x, members=1, recipe=bounded, rng=generator(seed)).generation
+    assert record is not None
+    assert record.redraws
+    assert "residual" in record.redraws[0].reason
+    assert max(report.residual for report in record.sites[0]) <= bounded.max_residual
+    with pytest.raises(CalibrationError, match=r"failed its gates in 2 draws"):
+        ensemble.generate(network, x, recipe=replace(free, max_residual=1e-9, redraws=1), rng=generator())
+    with pytest.raises(CalibrationError, match="blow-up"):
+        ensemble.generate(network, x, recipe=replace(free, max_blow_up=1.01, redraws=0), rng=generator())
+
+
+def test_as_published_interpolates_the_last_hidden_layer(digits: tuple[nn.Module, Tensor, Tensor, Tensor]) -> None:
+    """The published recipe fits k = h inputs exactly at the last site only, and knows little elsewhere."""
+    network, calibration, x, _ = digits
+    many = ensemble.generate(network, calibration, members=2, recipe=ensemble.presets["as_published"], rng=generator())
+    assert many.generation is not None
+    (site,) = many.generation.sites[0]
+    assert (site.site, site.rows, site.hidden) == ("7 -> 9", 24, 24)
+    assert {layer.ref.layer for layer in many.layers} == {"7", "9"}
+    with torch.no_grad():
+        off = (many.member_logits(x)[0] - network(x)).norm() / network(x).norm()
+    assert float(off) > 0.3
+    leaky = randomised(nn.Sequential(nn.Linear(6, 10), nn.LeakyReLU(), nn.Linear(10, 4)), dtype=torch.float64)
+    inputs = torch.rand(100, 6, dtype=torch.float64, generator=generator())
+    exact = ensemble.generate(leaky, inputs, members=1, recipe=ensemble.presets["as_published"], rng=generator())
+    assert exact.generation is not None
+    assert exact.generation.sites[0][0].residual < 1e-4
+    assert exact.generation.sites[0][0].rank == 10

@@ -11,21 +11,22 @@ from torch.testing import assert_close
 
 from ensemble.groups import GeneralLinear, identity
 from ensemble.layers import FoldedLayer
+from ensemble.problem import MapProblem, mix
 from ensemble.recipe import Recipe
-from ensemble.search import SiteProblem, mix, search
+from ensemble.search import search
 from tests.ensemble.cases import generator
 
 
-def _problem(rows: int = 300, hidden: int = 8, out: int = 5, noise: float = 0.3) -> SiteProblem:
+def _problem(rows: int = 300, hidden: int = 8, out: int = 5, noise: float = 0.3) -> MapProblem:
     rng = generator(3)
     z = torch.randn(rows, hidden, generator=rng, dtype=torch.float64)
     upper = nn.Linear(hidden, out).double()
     layer = FoldedLayer(upper, upper.weight.detach(), upper.bias.detach())
     shifted = z + noise * torch.randn(rows, hidden, generator=rng, dtype=torch.float64)
-    return SiteProblem(shifted, layer(F.relu(z)), F.relu, layer, -1, True)
+    return MapProblem(shifted, layer(F.relu(z)), F.relu, layer, -1, True)
 
 
-def _objective(problem: SiteProblem, g: Tensor) -> Tensor:
+def _objective(problem: MapProblem, g: Tensor) -> Tensor:
     """J(g) with the inner least squares solved by a dense, differentiable solver."""
     a = F.relu(problem.preactivation @ g.T)
     wide = torch.cat([a, torch.ones(len(a), 1, dtype=a.dtype)], 1)
@@ -40,7 +41,9 @@ def test_envelope_gradient_equals_autograd_through_the_solve() -> None:
     (through,) = torch.autograd.grad(_objective(problem, g), g)
     element = GeneralLinear().project(g.detach())
     layer, _ = problem.refit(element, ridge=0.0, rows=torch.arange(300))
-    (envelope,) = torch.autograd.grad((layer(problem.upper_input(g, slice(None))) - problem.target).square().mean(), g)
+    (envelope,) = torch.autograd.grad(
+        (layer(problem.upper_input(g, torch.arange(300))) - problem.target).square().mean(), g
+    )
     assert_close(envelope, through, rtol=1e-6, atol=1e-9)
     # ReLU: J is constant along positive scalings of a hidden unit.
     assert_close((through @ g.detach().T).diagonal(), torch.zeros(8, dtype=torch.float64), rtol=0, atol=1e-9)
