@@ -1,7 +1,6 @@
 """A real supervisor, web process, worker and shard process: jobs end in the same report whatever is killed.
 
-Seen to fail: results of shards kept in the worker's memory only; the seed of a shard drawn at run time; the shard
-process outliving its worker; a paused job's shards thrown away.
+Seen to fail: results of shards not stored; the seed of a job drawn at run time.
 """
 
 import os

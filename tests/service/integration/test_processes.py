@@ -1,6 +1,6 @@
 """The process tree: one service per data folder, an orderly stop, no orphans.
 
-Seen to fail: children started without asking to die with their parent; the lock taken by the children only.
+Seen to fail: children that do not ask to die with their parent; the lock on the folder left out.
 """
 
 import subprocess
