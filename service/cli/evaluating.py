@@ -98,7 +98,7 @@ def evaluate_here(order: Order, here: Here, *, progress: Report) -> EvaluationRe
     Raises:
         LevelsetError: the ensemble, the data set or the order do not allow it.
     """
-    evaluation = _prepare(order, here)
+    evaluation = prepare(order, here)
     shards = plan(evaluation)
     results: dict[str, dict[str, Any]] = {}
     for done, shard in enumerate(shards):
@@ -124,7 +124,12 @@ def evaluate_there(order: Order, url: str, *, progress: Report) -> EvaluationRep
         return EvaluationReport.from_json(client.report(job["report_id"], "json"))
 
 
-def _prepare(order: Order, here: Here) -> Evaluation:
+def prepare(order: Order, here: Here) -> Evaluation:
+    """Return the context of an evaluation in this process: target, images, threat model, digests of what was used.
+
+    Raises:
+        LevelsetError: the ensemble, the data set or the order do not allow it.
+    """
     repository = ModelRepository(here.settings.models_folder)
     info = repository.info(order.target)
     build = None

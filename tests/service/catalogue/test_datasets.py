@@ -1,7 +1,7 @@
 """Data sets by name and by path: pixels, labels, parts, digests, and what bad ones are told.
 
 Mutations seen to turn a test red: digits not divided by 16; labels not indexed by the part; a digest over the pixels
-alone; channels last left last; the first n images taken from the unpermuted order.
+alone; channels last left last; the first n images taken in sorted order.
 """
 
 import gzip
@@ -48,6 +48,7 @@ def test_a_smaller_part_is_a_prefix_and_has_another_digest() -> None:
     source = datasets.load("digits")
     small, large = source.part("test", 20), source.part("test", 21)
     torch.testing.assert_close(small.inputs, large.inputs[:20])
+    assert large.ids == source.part("test").ids[:21]
     assert small.digest != large.digest
     assert small.digest == datasets.load("digits").part("test", 20).digest
 

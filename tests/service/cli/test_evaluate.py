@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from attacks import EvaluationReport
+from service.catalogue.repository import ModelRepository
+from service.cli import evaluating
 from service.cli.report_files import read_report
+from service.settings import Settings
 from tests.service.cli.conftest import Levelset
 
 
@@ -42,10 +45,14 @@ def test_evaluate_writes_three_files_of_one_report(evaluated: Path) -> None:
     assert report.report_digest[:12] in (evaluated / "report.html").read_text()
 
 
-def test_the_calibration_images_are_checked_against_the_judged_ones(evaluated: Path) -> None:
+def test_the_calibration_images_are_checked_against_the_judged_ones(evaluated: Path, stock: Path) -> None:
     """Check A8, disjoint data, could be run because digests and numbers of used images were handed over."""
     (check,) = [check for check in read_report(evaluated / "report.json").checks if check.id == "A8"]
     assert check.status == "PASS", check
+    settings = Settings(data=stock / "var")
+    evaluation = evaluating.prepare(evaluating.Order(target="small", count=9), evaluating.Here(settings=settings))
+    info = ModelRepository(settings.models_folder).info("small")
+    assert evaluation.calibration_digests == (info.calibration_digest,)
 
 
 def test_the_table_shows_the_reports_own_numbers(levelset: Levelset, evaluated: Path, tmp_path: Path) -> None:
@@ -155,8 +162,6 @@ def test_an_unreliable_report_is_exit_code_three(
     levelset: Levelset, stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated: Path
 ) -> None:
     """Scripts can tell numbers that must not be used from an error and from success."""
-    from service.cli import evaluating
-
     found = read_report(evaluated / "report.json")
     status = found.status.model_copy(update={"value": "UNRELIABLE", "reasons": ["A1"]})
     unreliable = found.model_copy(update={"status": status, "report_digest": ""})

@@ -13,8 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -38,9 +42,30 @@ def served(stock: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     """Yield the address and the data folder of a running service with the ensemble `small`."""
     data = tmp_path_factory.mktemp("served")
     shutil.copytree(stock / "var" / "models", data / "models")
-    (data / ADDRESS_FILE).write_text(json.dumps({"url": "http://127.0.0.1:9", "pid": 1}))  # left behind by a crash
     with running_service(Settings(data=data, port=0)) as url:
         yield url, data
+
+
+@contextmanager
+def decoy() -> Iterator[str]:
+    """Yield the address of a server that calls itself ready and is none of ours."""
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture
@@ -152,10 +177,13 @@ def test_an_open_address_is_refused(levelset: Levelset, tmp_path: Path) -> None:
 def test_the_service_is_stopped_with_its_children(stock: Path, tmp_path: Path) -> None:
     """After the block nothing listens, and the locks of all three processes are free."""
     shutil.copytree(stock / "var" / "models", tmp_path / "models")
-    with running_service(Settings(data=tmp_path, port=0)) as url:
-        assert httpx.get(f"{url}/v2/health/live").json() == {"live": True}
-        with pytest.raises(DataFolderInUse), owned(tmp_path / "web.lock", wait=0):
-            pass
+    with decoy() as stale:
+        (tmp_path / ADDRESS_FILE).write_text(json.dumps({"url": stale, "pid": 1}))  # as a crash leaves it
+        with running_service(Settings(data=tmp_path, port=0)) as url:
+            assert url != stale
+            assert httpx.get(f"{url}/v2/health/live").json() == {"live": True}
+            with pytest.raises(DataFolderInUse), owned(tmp_path / "web.lock", wait=0):
+                pass
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/v2/health/live")
     for lock in ("service", "web", "worker-0"):
@@ -190,8 +218,8 @@ def test_the_demo_runs_and_its_lines_work_when_pasted(tmp_path: Path) -> None:
         text=True,
         env=environment,
     )
+    assert serving.stdout is not None
     try:
-        assert serving.stdout is not None
         lines = [line.strip() for line in (serving.stdout.readline() for _ in range(4)) if line.startswith("curl")]
         assert len(lines) == 3
         answers = [paste(line) for line in lines]
@@ -204,7 +232,7 @@ def test_the_demo_runs_and_its_lines_work_when_pasted(tmp_path: Path) -> None:
         serving.stdout.close()
 
 
-def paste(line: str) -> dict[str, object]:
+def paste(line: str) -> dict[str, Any]:
     """Return the JSON a shell gets for a pasted curl line; httpx sends the same bytes where curl is absent."""
     words = shlex.split(line)
     if shutil.which("curl"):
