@@ -5,9 +5,6 @@ BIN := $(VENV)/bin
 DATA ?= var
 PORT ?= 8000
 
-# On contended cores two torch threads are slower than one; tests and CI measure nothing by the clock.
-export OMP_NUM_THREADS ?= 1
-
 .PHONY: help setup demo serve test lint types imports unit bench clean
 
 help: ## list the targets
@@ -23,10 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup ## the main job end to end: build an ensemble, serve it, query it, evaluate it, write the report
-	OMP_NUM_THREADS= $(BIN)/levelset demo --data $(DATA)
+	$(BIN)/levelset demo --data $(DATA)
 
 serve: setup ## the same service, left running
-	OMP_NUM_THREADS= $(BIN)/levelset demo --data $(DATA) --serve --port $(PORT)
+	$(BIN)/levelset demo --data $(DATA) --serve --port $(PORT)
 
 test: setup lint types imports unit ## everything that CI runs
 
@@ -40,8 +37,9 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
+# On contended cores two torch threads are slower than one; tests measure nothing by the clock.
 unit: setup
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
 bench: setup ## the benchmarks that need minutes; results under benchmarks/results
 	$(BIN)/python benchmarks/latency.py
