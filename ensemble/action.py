@@ -4,15 +4,16 @@ r"""How a group element acts on a site: exactly, or through data.
 `pi sigma(g z) = sigma(z)` on the data they are given; the upper weight becomes `U pi` (docs/mathematics.md, 2 to 4).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from ensemble.activations import Activation
 from ensemble.errors import CalibrationError, InputError
-from ensemble.groups import GroupElement
-from ensemble.layers import FoldedLayer
+from ensemble.groups import Group, GroupElement, entrywise_power, inverse
+from ensemble.layers import FoldedLayer, LayerRef
+from ensemble.sites.site import CoupledSite, Role, Site
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -21,6 +22,8 @@ def exact_action(
     lower: FoldedLayer, upper: FoldedLayer, element: GroupElement, activation: Activation
 ) -> tuple[FoldedLayer, FoldedLayer]:
     """Return the two layers after an exact symmetry: V' = g V, b' = g b, U' = U pi(g)^-1.
+
+    For two layers with nothing but the activation between them; `exact_layers` acts on any site of a network.
 
     Args:
         lower: the layer below the activation, hidden units on axis 0.
@@ -31,14 +34,49 @@ def exact_action(
     Raises:
         InputError: the element's group is not the row's exact group, or its size is not the number of hidden units.
     """
-    hidden = lower.weight.shape[0]
+    _check_element(element, lower.weight.shape[0], activation.group, activation.name)
+    pi = activation.output_action(element)
+    return lower.mix_output(element.matrix), upper.mix_input(inverse(pi))
+
+
+def exact_layers(
+    site: Site | CoupledSite, layers: Mapping[LayerRef, FoldedLayer], element: GroupElement
+) -> dict[LayerRef, FoldedLayer]:
+    """Return every layer that an exact symmetry of a site changes: writers, readers and what rides between them.
+
+    A writer becomes g W, a reader U g^-1, a depthwise rider is relabelled; behind an activation of degree alpha the
+    entries of g are raised to alpha, in a gate to 0 (docs/mathematics.md, section 2).
+
+    Args:
+        site: a site or a set of coupled layers of one network.
+        layers: at least the site's layers as they stand, BatchNorm folded in.
+        element: a member of `site.exact_group` on `site.hidden` units.
+
+    Raises:
+        InputError: the element is not a member of the site's exact group, or of another size.
+    """
+    _check_element(element, site.hidden, site.exact_group, site.name)
+    changed: dict[LayerRef, FoldedLayer] = {}
+    for part in site.parts:
+        layer = changed.get(part.ref, layers[part.ref])
+        pi = entrywise_power(element.matrix, part.degree)
+        if part.role is Role.WRITER:
+            changed[part.ref] = layer.mix_output(pi)
+        elif part.role is Role.READER:
+            changed[part.ref] = layer.mix_input(inverse(pi))
+        else:
+            changed[part.ref] = layer.relabel(pi)
+    return changed
+
+
+def _check_element(element: GroupElement, hidden: int, group: Group, where: str) -> None:
     if element.hidden != hidden:
         raise InputError(f"group element: expected {hidden} hidden units, got {element.hidden}")
-    member, reason = activation.group.explain(element.matrix)
+    if element.group == group:
+        return  # checked when it was built
+    member, reason = group.explain(element.matrix)
     if not member:
-        raise InputError(f"{activation.name}: expected an element of {activation.group.name}: {reason}")
-    inverse = torch.linalg.inv(activation.output_action(element))
-    return lower.mix_output(element.matrix), upper.mix_input(inverse)
+        raise InputError(f"{where}: expected an element of {group.name}: {reason}")
 
 
 def reflect(s: Tensor, x: Tensor) -> Tensor:

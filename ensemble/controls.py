@@ -4,19 +4,28 @@
 `scrambled_ensemble` knows nothing and looks hard to attack. `noise_ensemble` moves every weight as far, at random.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from ensemble.action import exact_action
+from ensemble.action import exact_layers
+from ensemble.errors import NoSiteError
 from ensemble.graph import trace
-from ensemble.groups import PowerOfTwoScaling
+from ensemble.groups import Group, PowerOfTwoScaling
 from ensemble.layers import fold
 from ensemble.members import MemberLayers, SymmetryEnsemble, folded_base, replaced, with_members
-from ensemble.sites import sites_of
+from ensemble.sites import CoupledSite, Site, sites_of
 
 
 def exact_ensemble(
-    network: nn.Module, example_input: Tensor, *, members: int, rng: torch.Generator, powers_of_two: bool = False
+    network: nn.Module,
+    example_input: Tensor,
+    *,
+    members: int,
+    rng: torch.Generator,
+    powers_of_two: bool = False,
+    places: Sequence[Site | CoupledSite] | None = None,
 ) -> SymmetryEnsemble:
     """Return members that compute the base's own function: a random exact symmetry at every site.
 
@@ -26,22 +35,39 @@ def exact_ensemble(
         members: how many.
         rng: CPU generator.
         powers_of_two: scale by powers of two and do not permute: outputs then equal the base's to the last bit, up to
-            the rounding of folding a BatchNorm.
+            the rounding of folding a BatchNorm. Sites that admit no scaling are left alone.
+        places: where to act; None for the network's sites. Streams, which change most layers, have to be asked for.
+
+    Raises:
+        NoSiteError: there is nowhere to act, or nowhere to scale.
     """
     traced = trace(network, example_input)
-    sites = sites_of(traced)
+    chosen = list(sites_of(traced) if places is None else places)
+    if powers_of_two:
+        chosen = [site for site in chosen if site.exact_group.explain(_doubled(site.hidden))[0]]
+    if not chosen:
+        raise NoSiteError(
+            "an exact ensemble: expected a site that admits the wanted symmetry, got none; without a homogeneous "
+            "activation (ReLU, say) use powers_of_two=False"
+        )
+    refs = dict.fromkeys(part.ref for site in chosen for part in site.parts)
+    start = {ref: fold(traced.graph, ref) for ref in refs}
     built: list[MemberLayers] = []
     for _ in range(members):
-        layers: MemberLayers = {}
-        for site in sites:
-            lower, upper = (
-                layers[ref] if ref in layers else fold(traced.graph, ref) for ref in (site.lower, site.upper)
-            )
-            group = PowerOfTwoScaling() if powers_of_two else site.activation.group
+        layers: MemberLayers = dict(start)
+        for site in chosen:
+            group: Group = PowerOfTwoScaling() if powers_of_two else site.exact_group
             element = group.sample(site.hidden, scale=0.5, rng=rng)
-            layers[site.lower], layers[site.upper] = exact_action(lower, upper, element, site.activation)
+            layers |= exact_layers(site, layers, element)
         built.append(layers)
     return SymmetryEnsemble.from_members(network, example_input, built)
+
+
+def _doubled(hidden: int) -> Tensor:
+    """Return a scaling by powers of two that differ between units."""
+    values = torch.ones(hidden, dtype=torch.float64)
+    values[0] = 2.0
+    return torch.diag(values)
 
 
 def scrambled_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator) -> SymmetryEnsemble:

@@ -30,10 +30,12 @@ class TracedNetwork:
     Attributes:
         graph: the traced module; it shares the network's own submodules.
         shapes: node name -> shape for the example input, for every node whose value is one tensor.
+        tied: names of parameters that are one tensor under several names, in use or not.
     """
 
     graph: fx.GraphModule
     shapes: Mapping[str, tuple[int, ...]]
+    tied: frozenset[str] = frozenset()
 
     @property
     def nodes(self) -> tuple[fx.Node, ...]:
@@ -167,11 +169,21 @@ def trace(network: nn.Module, example_input: Tensor) -> TracedNetwork:
         for node in graph.graph.nodes
         if hasattr(node.meta.get("tensor_meta"), "shape")
     }
-    traced = TracedNetwork(graph, shapes)
+    traced = TracedNetwork(graph, shapes, _tied_parameters(network))
     logits = shapes.get(traced.output.name)
     if logits is None or len(logits) != 2:
         raise TraceError(f"{type(network).__name__}: expected logits [batch classes], got shape {logits}")
     return traced
+
+
+def _tied_parameters(network: nn.Module) -> frozenset[str]:
+    by_place: dict[tuple[int, int], list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        # Two parameters may also be views of the same memory; writing one would write the other.
+        place = (parameter.untyped_storage().data_ptr(), int(parameter.storage_offset()))
+        if parameter.numel() and place[0]:
+            by_place.setdefault(place, []).append(name)
+    return frozenset(name for names in by_place.values() if len(names) > 1 for name in names)
 
 
 # In-place operations would overwrite values that generation keeps: graph node target -> its pure counterpart.

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ensemble.errors import InputError
+from ensemble.groups import monomial_form
 
 Linear = nn.Linear | nn.Conv1d | nn.Conv2d
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -58,20 +59,82 @@ class FoldedLayer:
         return output
 
     def mix_output(self, matrix: Tensor) -> "FoldedLayer":
-        """Return the layer whose output units are mixed: W' = g W, b' = g b, with g `[out out]`."""
+        """Return the layer whose output units are mixed: W' = g W, b' = g b, with g `[out out]`.
+
+        Raises:
+            InputError: a grouped convolution, and g mixes units of different groups.
+        """
         g = matrix.to(self.weight)
-        weight = torch.einsum("ij,j...->i...", g, self.weight)
-        return replace(self, weight=weight, bias=None if self.bias is None else g @ self.bias)
+        form = monomial_form(g)
+        if self.groups > 1:
+            _diagonal_blocks(g, self.groups, "output")
+        if form is None:
+            weight = torch.einsum("ij,j...->i...", g, self.weight)
+            return replace(self, weight=weight, bias=None if self.bias is None else g @ self.bias)
+        order, values = form
+        weight = self.weight[order] * values.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return replace(self, weight=weight, bias=None if self.bias is None else values * self.bias[order])
 
     def mix_input(self, matrix: Tensor) -> "FoldedLayer":
         """Return the layer whose input units are mixed: U' = U pi, with pi `[hidden hidden]`.
 
         A Linear layer behind a flatten has hidden x positions inputs; pi then acts as pi ⊗ 1.
+
+        Raises:
+            InputError: a grouped convolution, and pi mixes units of different groups.
         """
         pi = matrix.to(self.weight)
-        grouped = self.weight.reshape(self.weight.shape[0], pi.shape[0], -1)
-        mixed = torch.einsum("mhp,hk->mkp", grouped, pi)
+        if self.groups > 1:
+            return replace(self, weight=self._mix_grouped_input(pi))
+        split = self.weight.reshape(self.weight.shape[0], pi.shape[0], -1)
+        form = monomial_form(pi)
+        if form is None:
+            mixed = torch.einsum("mhp,hk->mkp", split, pi)
+        else:
+            order, values = form
+            mixed = torch.empty_like(split)
+            mixed[:, order] = split * values.reshape(1, -1, 1)
         return replace(self, weight=mixed.reshape(self.weight.shape))
+
+    def relabel(self, matrix: Tensor) -> "FoldedLayer":
+        """Return a depthwise layer that commutes with g: filters permuted as g permutes units, b' = g b.
+
+        With one entry in every row and column of g, `relabelled(g z) = g layer(z)` for every z.
+
+        Raises:
+            InputError: the layer is not depthwise, or g has other than one entry in every row and column.
+        """
+        form = monomial_form(matrix.to(self.weight))
+        if form is None or not self.groups == self.weight.shape[0] == matrix.shape[0]:
+            raise InputError(
+                f"expected a depthwise layer and one entry in every row and column of its group element, got "
+                f"{self.groups} groups for {self.weight.shape[0]} channels and a matrix {list(matrix.shape)}"
+            )
+        order, values = form
+        return replace(self, weight=self.weight[order], bias=None if self.bias is None else values * self.bias[order])
+
+    @property
+    def groups(self) -> int:
+        """Return the number of channel groups; 1 for Linear layers."""
+        return 1 if isinstance(self.template, nn.Linear) else self.template.groups
+
+    def _mix_grouped_input(self, pi: Tensor) -> Tensor:
+        blocks = _diagonal_blocks(pi, self.groups, "input")
+        split = self.weight.reshape(self.groups, -1, blocks.shape[1], self.weight[0, 0].numel())
+        return torch.einsum("gohp,ghk->gokp", split, blocks).reshape(self.weight.shape)
+
+
+def _diagonal_blocks(matrix: Tensor, groups: int, side: str) -> Tensor:
+    """Return the blocks `[group size size]` of a block-diagonal matrix."""
+    size = matrix.shape[0] // groups
+    blocks = matrix.reshape(groups, size, groups, size)
+    own = torch.stack([blocks[k, :, k] for k in range(groups)])
+    if not torch.equal((own != 0).sum(), (matrix != 0).sum()):
+        raise InputError(
+            f"a convolution of {groups} groups: expected a group element with {groups} diagonal blocks of {size} "
+            f"{side} units, got one that mixes groups; use the site's own group"
+        )
+    return own
 
 
 def fold(network: nn.Module, ref: LayerRef) -> FoldedLayer:

@@ -2,7 +2,15 @@
 
 from ensemble.groups.composite import DirectSum, Product
 from ensemble.groups.continuous import GeneralLinear, Orthogonal, UniformScaling
-from ensemble.groups.element import Group, GroupElement, SplittingGroup, identity, inverse, monomial_form
+from ensemble.groups.element import (
+    Group,
+    GroupElement,
+    SplittingGroup,
+    entrywise_power,
+    identity,
+    inverse,
+    monomial_form,
+)
 from ensemble.groups.monomial import (
     NonzeroScaling,
     Permutation,
@@ -17,6 +25,7 @@ __all__ = [
     "Group",
     "GroupElement",
     "SplittingGroup",
+    "entrywise_power",
     "identity",
     "inverse",
     "monomial_form",

@@ -112,6 +112,18 @@ def inverse(matrix: Tensor) -> Tensor:
     return result
 
 
+def entrywise_power(matrix: Tensor, degree: float) -> Tensor:
+    """Return the matrix with its non-zero entries raised to a power: g's action behind a function of that degree.
+
+    Degree 1 gives the matrix itself, degree 0 the mere relabelling.
+    """
+    if degree == 1:
+        return matrix
+    nonzero = matrix != 0
+    raised = torch.where(nonzero, matrix, torch.ones_like(matrix)) ** degree
+    return torch.where(nonzero, raised, torch.zeros_like(matrix))
+
+
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Return left @ right, by index where the left factor has one entry in every row and column."""
     form = monomial_form(left)
