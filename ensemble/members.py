@@ -16,6 +16,7 @@ from ensemble.generation import Generation
 from ensemble.graph import TracedNetwork, trace
 from ensemble.layers import FoldedLayer, LayerRef, fold, unfold
 from ensemble.prediction import Prediction, log_mean_probability, predict_from
+from ensemble.stopping import Decision, StoppingRule, until_decided
 
 if TYPE_CHECKING:
     from ensemble.architectures import Architecture
@@ -133,6 +134,25 @@ class SymmetryEnsemble(nn.Module):
         self._check_input(x)
         way = fixed_plan(x.device) if plan is None else plan
         return way.run(self.program, x, slice(None) if members is None else members)
+
+    def until_decided(self, x: Tensor, rule: StoppingRule, *, block: int = 1, plan: Plan | None = None) -> Decision:
+        """Return labels for inputs `[batch ...]`, evaluating members only until each row is decided.
+
+        Args:
+            x: inputs.
+            rule: when a row is decided; an `ExactRule` gives the full ensemble's labels.
+            block: members evaluated before the rule is asked again.
+            plan: how members run; None for the device's fixed plan.
+
+        Raises:
+            InputError: block < 1, or malformed inputs.
+        """
+
+        def run(rows: Tensor, members: slice) -> Tensor:
+            return self.member_logits(rows, plan=plan, members=members)
+
+        with torch.inference_mode():
+            return until_decided(x, size=self.size, block=block, rule=rule, run=run)
 
     def predict(self, x: Tensor) -> Prediction:
         """Return labels, probabilities and uncertainty for inputs `[batch ...]`; no gradient is kept."""

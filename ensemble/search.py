@@ -73,11 +73,19 @@ def search(problem: SiteProblem, start: GroupElement, recipe: Recipe, rng: torch
         warm, begin = problem.refit(start, ridge=recipe.ridge, rows=probe)
     kept, end_residual = start, begin.residual
     moved = GeneralLinear(recipe.max_condition).project(_descend(problem, start, warm, recipe, rng))
-    _, end = problem.refit(moved, ridge=recipe.ridge, rows=probe)
-    if end.residual <= begin.residual:
+    end = _judged(problem, moved, recipe, probe)
+    if end is not None and end.residual <= begin.residual:
         kept, end_residual = moved, end.residual
     upper, fit = problem.refit(kept, ridge=recipe.ridge, rows=everything)
     return SearchResult(kept, upper, fit, begin.residual, end_residual)
+
+
+def _judged(problem: SiteProblem, moved: GroupElement, recipe: Recipe, rows: Tensor) -> Fit | None:
+    """Return the fit at the element the search ended at, or None where it cannot be fitted (it killed every unit)."""
+    try:
+        return problem.refit(moved, ridge=recipe.ridge, rows=rows)[1]
+    except CalibrationError:
+        return None
 
 
 def _interpolate(problem: SiteProblem, start: GroupElement, per_unit: float, rng: torch.Generator) -> SearchResult:

@@ -16,7 +16,17 @@ from torch.testing import assert_close
 import ensemble
 from ensemble.aggregation import DETERMINISTIC, MajorityVote, MeanLogit, MeanProbability, aggregation
 from ensemble.errors import InputError, UnknownName
-from ensemble.execution import PLANS, MeasuredChoice, fixed_plan, plan_named
+from ensemble.execution import (
+    PLANS,
+    ChannelsLastPlan,
+    GraphedPlan,
+    MeasuredChoice,
+    ReducedPrecisionPlan,
+    fixed_plan,
+    ideal_cost,
+    plan_named,
+    shared_share,
+)
 from ensemble.members import SymmetryEnsemble
 from ensemble.stopping import ExactRule, fit_margin_rule, until_decided
 from tests.ensemble.cases import ResidualNet, generator, images, mlp, plain_cnn, randomised
@@ -185,3 +195,57 @@ def test_margin_rule_keeps_its_stated_disagreement() -> None:
     assert float(early.members_used.float().mean()) < 0.6 * float(full.members_used.float().mean())
     with pytest.raises(InputError, match="at least 1000 inputs"):
         fit_margin_rule(exact, draw(10), disagreement=1e-3)
+
+
+@pytest.mark.parametrize("rule", [ExactRule(MajorityVote()), ExactRule(MeanProbability())], ids=["vote", "prob"])
+def test_an_ensemble_decides_early(case: tuple[SymmetryEnsemble, Tensor], rule: ExactRule) -> None:
+    """Early stopping on a real ensemble gives its labels, block by block."""
+    many, x = case
+    expected = rule.aggregation(many.member_logits(x)).argmax(-1)
+    for block in (1, 3):
+        decision = many.until_decided(x, rule, block=block)
+        assert_close(decision.labels, expected)
+        assert int(decision.members_used.min()) >= 1
+        assert int(decision.members_used.max()) <= 4
+    with pytest.raises(InputError, match="block"):
+        many.until_decided(x, rule, block=0)
+
+
+def test_shared_share_by_hand() -> None:
+    """Tau counts the multiply-accumulates of layers before the first changed one, and the ideal cost follows."""
+    network = randomised(
+        nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(8), nn.Flatten(), nn.Linear(4, 6), nn.ReLU(),
+                      nn.Linear(6, 5))
+    )  # fmt: skip
+    many = ensemble.generate(network, images(60), members=3, recipe=FAST, rng=generator())
+    conv, head = 8 * 8 * 4 * 9, 4 * 6 + 6 * 5
+    assert shared_share(many.program) == pytest.approx(conv / (conv + head))
+    assert ideal_cost(many.program, 3) == pytest.approx((conv + 3 * head) / (conv + head))
+
+
+@pytest.mark.parametrize("wrap", [ReducedPrecisionPlan, ChannelsLastPlan])
+def test_cheaper_arithmetic_stays_close(case: tuple[SymmetryEnsemble, Tensor], wrap: type) -> None:
+    """bfloat16 and channels-last runs answer in float32, near the exact logits."""
+    many, x = case
+    exact = many.member_logits(x)
+    found = many.member_logits(x, plan=wrap(plan_named("loop")))
+    assert found.dtype == torch.float32
+    assert float((found - exact).abs().max()) < 0.1 * float(exact.abs().max())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: CUDA graphs exist nowhere else")
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_graphs_replay_the_plan(name: str) -> None:
+    """A captured plan gives the plan's logits for new inputs, shapes and member slices."""
+    many = ensemble.generate(randomised(plain_cnn()), images(150), members=3, recipe=FAST, rng=generator()).cuda()
+    plan = GraphedPlan(plan_named(name))
+    for rows in (1, 7, 1, 100):
+        x = images(rows, seed=rows).cuda()
+        assert_close(many.member_logits(x, plan=plan), many.member_logits(x), rtol=1e-3, atol=1e-3)
+
+
+def test_graphs_refuse_a_cpu(case: tuple[SymmetryEnsemble, Tensor]) -> None:
+    """CUDA graphs on a CPU are refused with a remedy."""
+    many, x = case
+    with pytest.raises(InputError, match="CUDA device"):
+        many.member_logits(x, plan=GraphedPlan(plan_named("loop")))

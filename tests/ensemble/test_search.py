@@ -13,7 +13,7 @@ from ensemble.groups import GeneralLinear, identity
 from ensemble.layers import FoldedLayer
 from ensemble.problem import MapProblem, mix
 from ensemble.recipe import Recipe
-from ensemble.search import search
+from ensemble.search import _judged, search
 from tests.ensemble.cases import generator
 
 
@@ -67,6 +67,17 @@ def test_search_lowers_the_residual_and_keeps_the_best() -> None:
     assert wild.end_residual <= wild.start_residual
     still = search(problem, start, Recipe(search_steps=0), generator())
     assert_close(still.element.matrix, start.matrix, rtol=0, atol=0)
+
+
+def test_a_search_that_kills_every_unit_keeps_its_start() -> None:
+    """Where the moved element leaves nothing to fit, the start is kept instead of an error."""
+    z = torch.rand(300, 4, generator=generator(), dtype=torch.float64)
+    upper = FoldedLayer(nn.Linear(4, 2).double(), torch.zeros(2, 4, dtype=torch.float64), None)
+    problem = MapProblem(z, torch.zeros(300, 2, dtype=torch.float64), lambda a: F.relu(a - 3.0), upper, -1, False)
+    start = GeneralLinear().project(20 * torch.eye(4, dtype=torch.float64))
+    dead = GeneralLinear().project(torch.eye(4, dtype=torch.float64))
+    assert _judged(problem, start, Recipe(), torch.arange(300)) is not None
+    assert _judged(problem, dead, Recipe(), torch.arange(300)) is None
 
 
 def test_search_respects_the_condition_bound() -> None:
