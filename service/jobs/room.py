@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from service.errors import JobStopped, PoisonedShard
+from service.errors import JobStopped, PoisonedShard, ServiceError
 from service.jobs.progress import CommittedShard, NewReport, Progress
 from service.jobs.shard_process import ShardFailed, ShardProcess, ShardProcessDied
 
@@ -101,7 +101,8 @@ class WorkerRoom:
             await _for_ever()  # the engine is about to stop this step; an outcome now would be remembered
         except Exception as error:
             code, message = _cause(error)
-            LOG.error("job %s failed (%s): %s", job_id, code, message)
+            unforeseen = None if isinstance(error, ServiceError) else error
+            LOG.error("job %s failed (%s): %s", job_id, code, message, exc_info=unforeseen)
             await asyncio.to_thread(self._progress.failed, job_id, code=code, message=message)
             raise
 
@@ -111,8 +112,6 @@ def _cause(error: Exception) -> tuple[str, str]:
         return error.code, str(error)
     if isinstance(error, PoisonedShard | ShardProcessDied):
         return "poison", str(error)
-    LOG.error("the step failed", exc_info=error)
-    LOG.error("the step failed", exc_info=error)
     return "internal", f"{type(error).__name__} in the worker; its log has the reason"
 
 
