@@ -1,6 +1,6 @@
 """How many of 16 members does early stopping need, and does it change a label?
 
-ResNet-20, JPEG-re-encoded CIFAR-10, clean test images: exact stopping under `vote` (a majority is its floor) and `prob`,
+ResNet-20, JPEG-re-encoded CIFAR-10, clean test images: exact stopping under `vote` (floor: a majority) and `prob`,
 and a margin rule fitted on training images that generation did not use, for a stated disagreement of at most 0.1 %.
 """
 
