@@ -136,8 +136,7 @@ def completed_basis_action(g: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
     Raises:
         CalibrationError: more samples than hidden units, or linearly dependent activations.
     """
-    inverse: Tensor = torch.linalg.inv(_completed_basis(sigma(g @ Z)))
-    return _completed_basis(sigma(Z)) @ inverse
+    return _completed_basis(sigma(Z)) @ inverse(_completed_basis(sigma(g @ Z)))
 
 
 def minimum_norm_action(g: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
@@ -152,6 +151,75 @@ def minimum_norm_action(g: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
     """
     pseudo_inverse: Tensor = torch.linalg.pinv(sigma(g @ Z))
     return sigma(Z) @ pseudo_inverse
+
+
+def prior_shifted(prior: Tensor, A: Tensor, S: Tensor) -> Tensor:
+    """Return prior + (S - prior A) A^+, the solution of `pi A = S` nearest to a prior; exact for full column rank.
+
+    With prior = U and S = the wanted outputs it is the full refit of an upper weight from few samples; with
+    prior = g^-1 the output action that keeps an exact symmetry where there is one. It is invertible in general, but it
+    satisfies no cocycle (docs/mathematics.md, section 4).
+
+    Args:
+        prior: `[out hidden]`.
+        A: sigma(g Z), one sample per column `[hidden samples]`, samples <= hidden.
+        S: what A must be sent to `[out samples]`.
+
+    Raises:
+        CalibrationError: more samples than hidden units, or linearly dependent activations.
+    """
+    _check_rank(A)
+    frame, upper = torch.linalg.qr(A)
+    missing: Tensor = torch.linalg.solve_triangular(upper, S - prior @ A, upper=True, left=False)
+    shifted: Tensor = prior + missing @ frame.T
+    return shifted
+
+
+def infinitesimal_action(T: Tensor, Z: Tensor, sigma: Elementwise) -> Tensor:
+    r"""Return Delta `[hidden hidden]`: the output action of g = exp(tau T) is pi = 1 - tau Delta + O(tau^2).
+
+    .. math:: \Delta = [\sigma'(Z) \odot TZ] \, \sigma(Z)^+
+
+    for the prior 1 and samples <= hidden (docs/mathematics.md, section 4). For an exact generator and as many samples
+    as hidden units, U (sigma'(z) . Tz - Delta sigma(z)) vanishes for every z, on the batch and off it.
+
+    Args:
+        T: algebra element `[hidden hidden]`.
+        Z: pre-activations, one sample per column `[hidden samples]`.
+        sigma: the activation function, differentiable at Z.
+
+    Raises:
+        CalibrationError: more samples than hidden units, or linearly dependent activations.
+    """
+    S = sigma(Z)
+    _check_rank(S)
+    pseudo_inverse: Tensor = torch.linalg.pinv(S)
+    return _tangent(sigma, Z, T @ Z) @ pseudo_inverse
+
+
+def first_order_change(U: Tensor, T: Tensor, Z: Tensor, z: Tensor, sigma: Elementwise) -> Tensor:
+    """Return dF/dtau `[out samples]` at tau = 0 for any pre-activations z: U (sigma'(z) . Tz - Delta sigma(z)).
+
+    It is zero for z among the columns of Z: the action is exact on its batch. Elsewhere it is how fast a member leaves
+    the base along T.
+
+    Args:
+        U: upper weight `[out hidden]`.
+        T: algebra element `[hidden hidden]`.
+        Z: the batch the action is exact on `[hidden samples]`.
+        z: where the change is asked for `[hidden points]`.
+        sigma: the activation function.
+    """
+    delta = infinitesimal_action(T, Z, sigma)
+    return U @ (_tangent(sigma, z, T @ z) - delta @ sigma(z))
+
+
+def _tangent(sigma: Elementwise, z: Tensor, direction: Tensor) -> Tensor:
+    """Return sigma'(z) . direction for an elementwise sigma: the gradient of a sum is the derivative everywhere."""
+    with torch.enable_grad():
+        free = z.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(sigma(free).sum(), free)
+    return slope * direction
 
 
 def _householder(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,7 +237,7 @@ def _mirror(q: Tensor, x: Tensor) -> Tensor:
     return x - (torch.outer(q, projection) if x.ndim == 2 else q * projection)
 
 
-def _completed_basis(A: Tensor) -> Tensor:
+def _check_rank(A: Tensor) -> None:
     hidden, samples = A.shape
     if samples > hidden:
         raise CalibrationError(
@@ -178,6 +246,11 @@ def _completed_basis(A: Tensor) -> Tensor:
     rank = int(torch.linalg.matrix_rank(A))
     if rank < samples:
         raise CalibrationError(f"expected independent activations, got rank {rank} of {samples} samples; drop some")
+
+
+def _completed_basis(A: Tensor) -> Tensor:
+    _check_rank(A)
+    hidden, samples = A.shape
     frame, upper = torch.linalg.qr(A, mode="complete")
     fill = float(torch.linalg.matrix_norm(A)) / samples**0.5
     completed = fill * torch.eye(hidden, dtype=A.dtype, device=A.device)

@@ -70,3 +70,16 @@ class DirectSum:
             raise InputError(f"{self.name}: expected a number of units divisible by {self.blocks}, got {hidden}")
         parts = [self.group.sample(hidden // self.blocks, scale=scale, rng=rng).matrix for _ in range(self.blocks)]
         return GroupElement(torch.block_diag(*parts), self)
+
+    def project(self, matrix: Tensor) -> GroupElement:
+        """Return the element with the projections of `matrix`'s diagonal blocks; what lies outside them is dropped.
+
+        Raises:
+            InputError: the blocks' group has no projection.
+        """
+        project = getattr(self.group, "project", None)
+        if project is None:
+            raise InputError(f"{self.name}: expected blocks of a group with a projection (general linear)")
+        size = matrix.shape[0] // self.blocks
+        parts = [project(matrix[i : i + size, i : i + size]).matrix for i in range(0, matrix.shape[0], size)]
+        return GroupElement(torch.block_diag(*parts), self)

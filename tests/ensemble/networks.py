@@ -26,7 +26,7 @@ class SqueezeExciteNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits `[batch 4]` of images `[batch 1 8 8]`."""
         h = F.relu(self.expand(x))
-        gate = F.hardsigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(h, 1)))))
+        gate = F.hardsigmoid(self.excite(F.leaky_relu(self.squeeze(F.adaptive_avg_pool2d(h, 1)))))
         return self.project(gate * h).mean([2, 3])
 
 
