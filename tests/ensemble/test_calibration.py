@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
+from ensemble import calibration
 from ensemble.calibration import NormalEquations, regressor_rows, target_rows
 from ensemble.errors import CalibrationError
 from ensemble.layers import FoldedLayer
@@ -122,3 +123,16 @@ def test_dependent_regressors_without_ridge_are_refused() -> None:
     equations.add(torch.ones(9, 1).repeat(1, 2), torch.ones(9, 1))
     with pytest.raises(CalibrationError, match="singular"):
         equations.solve(ridge=0.0)
+
+
+def test_condition_of_many_regressors_by_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the full spectrum's limit the condition number comes from power iteration, and the rank is left out."""
+    phi, target = _draw(400, 30, 2)
+    phi = phi * torch.logspace(0, -3, 30, dtype=torch.float64)
+    equations = NormalEquations(30, 2, affine=True, device=phi.device)
+    equations.add(phi, target)
+    exact = equations.solve(ridge=1e-9)
+    monkeypatch.setattr(calibration, "FULL_SPECTRUM", 10)
+    iterated = equations.solve(ridge=1e-9)
+    assert iterated.condition == pytest.approx(exact.condition, rel=0.05)
+    assert (exact.rank, iterated.rank) == (30, None)

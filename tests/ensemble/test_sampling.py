@@ -33,7 +33,7 @@ class _Dilated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Conv2d(1, 5, 3, padding=1)
-        self.b = nn.Conv2d(5, 4, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1))
+        self.b = nn.Conv2d(5, 4, (3, 2), stride=(2, 3), padding=(2, 1), dilation=(2, 1))
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
