@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     queue_rows: int = Field(4096, ge=1, description="rows that may wait per model; above: 429")
     queue_bytes: int = Field(256 << 20, ge=1, description="bytes that may wait per model; above: 429")
     max_body_bytes: int = Field(64 << 20, ge=1024, description="bytes of one inference body; above: 413")
+    max_job_bytes: int = Field(256 << 10, ge=1024, description="bytes of one job's specification; above: 413")
     offload_bytes: int = Field(1 << 20, ge=0, description="bodies above this many bytes are parsed off the event loop")
     queue_timeout: float = Field(30.0, gt=0, le=30, description="seconds a request may wait; then 504")
     model_poll: float = Field(1.0, gt=0, description="seconds between looks into the model folder")

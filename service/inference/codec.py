@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.errors import MalformedRequest, TooLarge
 from service.inference.signature import Signature, TensorSpec
+from service.json_body import load_json
 
 MAX_RANK: Final = 8
 DATATYPES: Final = frozenset(
@@ -67,7 +68,7 @@ def parse_infer(body: bytes, signature: Signature, *, max_rows: int) -> InferReq
         MalformedRequest: anything about it cannot be read or was not declared.
         TooLarge: it holds more rows than allowed.
     """
-    request = _object(_load(body), "request", _REQUEST_KEYS)
+    request = _object(load_json(body, parse_constant=_refuse_constant), "request", _REQUEST_KEYS)
     identity = request.get("id")
     if identity is not None and not isinstance(identity, str):
         _refuse("id", "a string", identity)
@@ -94,15 +95,6 @@ def render_infer(
     if request.id is not None:
         response["id"] = request.id
     return json.dumps(response, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _load(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise MalformedRequest("request: expected at most 100 nested levels, got more; flatten the data") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise MalformedRequest(f"request: expected JSON, got text that is none ({str(error)[:120]})") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -34,4 +34,4 @@ async def read_body(request: Request, *, limit: int) -> bytes:
 
 def _check(count: int, limit: int) -> None:
     if count > limit:
-        raise TooLarge(f"body: expected at most {limit} bytes, got {count} or more; send fewer rows per request")
+        raise TooLarge(f"body: expected at most {limit} bytes, got {count} or more; send less at once")

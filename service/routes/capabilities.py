@@ -75,6 +75,7 @@ def capabilities(request: Request) -> JSONResponse:
             "limits": {
                 "max_request_rows": settings.max_request_rows,
                 "max_body_bytes": settings.max_body_bytes,
+                "max_job_bytes": settings.max_job_bytes,
                 "max_job_samples": settings.max_job_samples,
                 "max_open_jobs": settings.max_open_jobs,
             },

@@ -1,15 +1,20 @@
 """`/api/v1/jobs`: hand in, look at, stop and resume evaluation jobs."""
 
-from typing import Annotated, Any
+import asyncio
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from service.errors import MalformedRequest
+from service.errors import MalformedRequest, UnsupportedMedia
 from service.jobs.ledger import IdempotencyKey
 from service.jobs.specs import EvaluateJob
 from service.jobs.states import JobState
+from service.json_body import load_json
 from service.routes import cursors
+from service.routes.bodies import read_body
 from service.routes.resources import job_resource
 from service.routes.rooms import OWNER, Rooms, rooms_of
 from service.store.canonical import digest
@@ -17,6 +22,7 @@ from service.store.tables import Job
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 RETRY_AFTER = "1"
+JSON: Final = "application/json"
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -25,22 +31,30 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("", status_code=202, operation_id="create_job", summary="Hand in an evaluation job")
-def create(
-    request: Request, job: EvaluateJob, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
-) -> JSONResponse:
+def _body_schema() -> dict[str, Any]:
+    """Return the body of a new job for the OpenAPI document: the route reads it by itself, within bounds."""
+    schema = EvaluateJob.model_json_schema()
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": _inlined(schema, schema.pop("$defs"))}}}}
+
+
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    named = definitions[node["$ref"].rpartition("/")[2]] if "$ref" in node else {}
+    return {name: _inlined(value, definitions) for name, value in {**named, **node}.items() if name != "$ref"}
+
+
+@router.post(
+    "", status_code=202, operation_id="create_job", summary="Hand in an evaluation job", openapi_extra=_body_schema()
+)
+async def create(request: Request, idempotency_key: Annotated[str | None, Header(max_length=255)] = None) -> Response:
     """Return the queued job; everything that can be refused is refused before it is queued."""
     rooms = rooms_of(request)
-    key = None
-    if idempotency_key is not None:
-        if not idempotency_key or not all("!" <= letter <= "~" for letter in idempotency_key):
-            raise MalformedRequest("Idempotency-Key: expected 1 to 255 visible ASCII characters, got another text")
-        key = IdempotencyKey("POST /api/v1/jobs", idempotency_key, digest(job.model_dump(mode="json")))
-    created = rooms.desk.submit(job, owner=OWNER, key=key)
-    headers = {"Location": f"/api/v1/jobs/{created.job.id}", "Retry-After": RETRY_AFTER}
-    if created.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return JSONResponse(_resource(rooms, rooms.ledger.get(created.job.id, owner=OWNER)), 202, headers=headers)
+    _check_media(request.headers.get("content-type", JSON))
+    body = await read_body(request, limit=rooms.settings.max_job_bytes)
+    return await asyncio.to_thread(_create, rooms, body, idempotency_key)
 
 
 @router.get("", operation_id="list_jobs", summary="Jobs, newest first")
@@ -93,6 +107,33 @@ def resume(request: Request, job_id: str) -> Response:
     """Return the job, queued again."""
     rooms = rooms_of(request)
     return _moved(request, rooms, rooms.desk.resume(job_id, owner=OWNER), 202)
+
+
+def _create(rooms: Rooms, body: bytes, idempotency_key: str | None) -> Response:
+    job = _parse(body)
+    key = None
+    if idempotency_key is not None:
+        if not idempotency_key or not all("!" <= letter <= "~" for letter in idempotency_key):
+            raise MalformedRequest("Idempotency-Key: expected 1 to 255 visible ASCII characters, got another text")
+        key = IdempotencyKey("POST /api/v1/jobs", idempotency_key, digest(job.model_dump(mode="json")))
+    created = rooms.desk.submit(job, owner=OWNER, key=key)
+    headers = {"Location": f"/api/v1/jobs/{created.job.id}", "Retry-After": RETRY_AFTER}
+    if created.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return JSONResponse(_resource(rooms, rooms.ledger.get(created.job.id, owner=OWNER)), 202, headers=headers)
+
+
+def _parse(body: bytes) -> EvaluateJob:
+    try:
+        return EvaluateJob.model_validate(load_json(body))
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None
+
+
+def _check_media(value: str) -> None:
+    media = value.partition(";")[0].strip().lower()
+    if media != JSON and not (media.startswith("application/") and media.endswith("+json")):
+        raise UnsupportedMedia(f"Content-Type: expected {JSON}, got {media[:40]!r}; name it in the request's headers")
 
 
 def _resource(rooms: Rooms, job: Job) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Around every request: its id, who may send it, security headers, and nothing raised past this point."""
 
+import asyncio
 import logging
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,6 +17,7 @@ from service.errors import HttpError
 
 LOG = logging.getLogger("levelset.http")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+LINGER: Final = 2.0  # seconds for which an unread body is thrown away after its refusal
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -59,7 +62,7 @@ class Gatekeeper:
         offered = headers.get("x-request-id", "")
         identity = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
         scope["levelset_request_id"] = identity
-        outgoing = _Outgoing(send, identity)
+        outgoing = _Outgoing(send, receive, identity)
         refusal = self._refusal(headers)
         if refusal is not None:
             await self._refuse(Request(scope), refusal)(scope, receive, outgoing)
@@ -85,11 +88,17 @@ class Gatekeeper:
 
 
 class _Outgoing:
-    """Adds headers to the response on its way out."""
+    """Adds headers to the response on its way out, and lets a refused client finish before the connection is closed.
 
-    def __init__(self, send: Send, identity: str) -> None:
+    A client that still sends when its connection is closed is reset, and never reads why. So the answer goes out first,
+    then what comes is thrown away for a while, then the connection is closed.
+    """
+
+    def __init__(self, send: Send, receive: Receive, identity: str) -> None:
         self._send = send
+        self._receive = receive
         self._identity = identity
+        self._closes = False
         self.started = False
 
     async def __call__(self, message: Message) -> None:
@@ -99,7 +108,18 @@ class _Outgoing:
             headers["X-Request-ID"] = self._identity
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
+            self._closes = headers.get("connection") == "close"
+        elif self._closes and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._discard_body()
+            message = {"type": "http.response.body"}
         await self._send(message)
+
+    async def _discard_body(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while (await self._receive()).get("more_body", False):
+                    pass
 
 
 def _host_name(authority: str) -> str:
