@@ -9,7 +9,6 @@ from torch import Tensor
 from ensemble.errors import CalibrationError
 from ensemble.generation import Redraw, SiteReport
 from ensemble.graph import TracedNetwork
-from ensemble.groups import GeneralLinear
 from ensemble.layers import FoldedLayer, LayerRef, fold
 from ensemble.members import MemberLayers
 from ensemble.recipe import Recipe
@@ -99,7 +98,7 @@ class Builder:
 
     def _act(self, site: Site, upper: FoldedLayer, base: Stream, member: Stream, rng: torch.Generator) -> SearchResult:
         problem = problem_of(site, upper, base, member, self.recipe, rng)
-        group = GeneralLinear(self.recipe.max_condition)
+        group = site.bounded_group(self.recipe.max_condition)
         return search(problem, group.sample(site.hidden, scale=self.recipe.scale, rng=rng), self.recipe, rng)
 
     def _current(self, layers: MemberLayers, ref: LayerRef) -> FoldedLayer:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ensemble.calibration import Fit
-from ensemble.errors import CalibrationError
-from ensemble.groups import GeneralLinear, GroupElement
+from ensemble.errors import CalibrationError, InputError
+from ensemble.groups import DirectSum, GeneralLinear, GroupElement
 from ensemble.layers import FoldedLayer
 from ensemble.problem import SiteProblem
 from ensemble.recipe import Recipe
@@ -50,13 +50,16 @@ def search(problem: SiteProblem, start: GroupElement, recipe: Recipe, rng: torch
 
     Args:
         problem: the site's regression.
-        start: a random element.
+        start: a random element of the general linear group, or of a direct sum of such groups.
         recipe: steps, batch, rate, ridge and the bound on the condition number.
         rng: CPU generator of the minibatches.
 
     Raises:
         CalibrationError: the refit fails, or the search left the finite numbers.
+        InputError: the start belongs to a group that cannot be searched.
     """
+    if not isinstance(start.group, GeneralLinear | DirectSum):
+        raise InputError(f"orbit search: expected an element of a group that mixes units, got {start.group.name}")
     device = problem.upper.weight.device
     everything = torch.arange(problem.count, device=device)
     if recipe.fit_rows_per_unit is not None:
@@ -72,7 +75,7 @@ def search(problem: SiteProblem, start: GroupElement, recipe: Recipe, rng: torch
         probe = everything
         warm, begin = problem.refit(start, ridge=recipe.ridge, rows=probe)
     kept, end_residual = start, begin.residual
-    moved = GeneralLinear(recipe.max_condition).project(_descend(problem, start, warm, recipe, rng))
+    moved = start.group.project(_descend(problem, start, warm, recipe, rng))
     end = _judged(problem, moved, recipe, probe)
     if end is not None and end.residual <= begin.residual:
         kept, end_residual = moved, end.residual
@@ -113,12 +116,15 @@ def _descend(
         bias = warm.bias.clone().requires_grad_()
         groups.append({"params": [bias], "lr": upper_rate})
     optimiser = torch.optim.Adam(groups)
+    # Units of different blocks are not mixed: Adam leaves entries alone whose gradient is always zero.
+    blocks = start.group.blocks if isinstance(start.group, DirectSum) else 1
+    support = torch.block_diag(*[torch.ones(start.hidden // blocks, start.hidden // blocks)] * blocks).to(g)
     count = problem.count
     unit = _mean_square(problem)
     with torch.enable_grad():
         for _ in range(recipe.search_steps):
             rows = torch.randint(count, (min(recipe.search_batch, count),), generator=rng).to(weight.device)
-            output = problem.output(g, replace(warm, weight=weight, bias=bias), rows)
+            output = problem.output(g * support, replace(warm, weight=weight, bias=bias), rows)
             loss = (output - problem.wanted(rows)).square().mean() / unit
             optimiser.zero_grad()
             loss.backward()

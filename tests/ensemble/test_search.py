@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from ensemble.groups import GeneralLinear, identity
+from ensemble.errors import InputError
+from ensemble.groups import DirectSum, GeneralLinear, Orthogonal, identity
 from ensemble.layers import FoldedLayer
 from ensemble.problem import MapProblem, mix
 from ensemble.recipe import Recipe
@@ -67,6 +68,19 @@ def test_search_lowers_the_residual_and_keeps_the_best() -> None:
     assert wild.end_residual <= wild.start_residual
     still = search(problem, start, Recipe(search_steps=0), generator())
     assert_close(still.element.matrix, start.matrix, rtol=0, atol=0)
+
+
+def test_search_keeps_the_blocks_of_a_direct_sum() -> None:
+    """Units of different blocks are never mixed, the blocks themselves move, and other groups are refused."""
+    group = DirectSum(GeneralLinear(1e4), 2)
+    start = group.sample(8, scale=1.0, rng=generator())
+    found = search(_problem(), start, Recipe(search_steps=60), generator())
+    matrix = found.element.matrix
+    assert float(matrix[:4, 4:].abs().max()) == float(matrix[4:, :4].abs().max()) == 0.0
+    assert float((matrix - start.matrix).abs().max()) > 0.05
+    assert found.end_residual < found.start_residual
+    with pytest.raises(InputError, match="orthogonal"):
+        search(_problem(), Orthogonal().sample(8, scale=1.0, rng=generator()), Recipe(), generator())
 
 
 def test_a_search_that_kills_every_unit_keeps_its_start() -> None:
