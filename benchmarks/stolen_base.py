@@ -22,6 +22,7 @@ from attacks import DataDescription, EvaluationReport, ThreatModel
 from attacks.evaluate import run_all
 from attacks.evaluation import Evaluation
 from benchmarks.shared_data import ENCODING, cifar10_jpeg, resnet20
+from service.web.plots import accuracy_curve_svg
 
 EPSILONS = (1 / 255, 2 / 255, 4 / 255)
 
@@ -30,7 +31,7 @@ def main() -> None:
     """Run the benchmark."""
     options = _options()
     torch.set_num_threads(options.threads)
-    console = Console()
+    console = Console(width=150)
     network = resnet20()
     calibration, _ = cifar10_jpeg("train", 0, options.calibration)
     start = 500 if options.validation else 0
@@ -77,7 +78,8 @@ def main() -> None:
     )
     result = {
         "question": __doc__.splitlines()[0] if __doc__ else "",
-        "settings": vars(options) | {"recipe": json.loads(recipe.to_json())},
+        "settings": {name: value for name, value in vars(options).items() if name != "report"}
+        | {"recipe": json.loads(recipe.to_json())},
         "data": ENCODING,
         "generation_seconds": round(seconds, 1),
         "evaluation_seconds": round(evaluation_seconds, 1),
@@ -89,6 +91,9 @@ def main() -> None:
         folder = Path(__file__).parent / "results"
         folder.mkdir(exist_ok=True)
         (folder / "stolen_base.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        pictures = Path(__file__).parents[1] / "docs" / "images"
+        pictures.mkdir(exist_ok=True)
+        (pictures / "stolen_base.svg").write_bytes(accuracy_curve_svg(report))
     if options.report:
         Path(options.report).write_text(report.to_json(), encoding="utf-8")
 
@@ -123,19 +128,25 @@ def _rows(report: EvaluationReport) -> list[dict[str, object]]:
 
 
 def _table(rows: list[dict[str, object]], options: argparse.Namespace) -> Table:
-    targets = list(dict.fromkeys(str(row["target"]) for row in rows))
     title = f"ResNet-20, {ENCODING}, n = {options.n}, {options.members} members, Linf; accuracy [Wilson 95 %]"
     table = Table(title=title)
-    for heading in ("attack", "epsilon", *targets):
+    for heading in ("attack", "epsilon", "base", "ensemble", "members, least to most", "noise", "scrambled"):
         table.add_column(heading)
     for attack, epsilon in dict.fromkeys((str(row["attack"]), float(str(row["epsilon"]))) for row in rows):
         cells = {str(row["target"]): row for row in rows if (row["attack"], row["epsilon"]) == (attack, epsilon)}
-        shown = [
-            f"{cells[t]['value']:.3f} [{cells[t]['low']:.2f}, {cells[t]['high']:.2f}]" if t in cells else ""
-            for t in targets
-        ]
-        table.add_row(attack, f"{epsilon * 255:g}/255", *shown)
+        members = sorted(float(str(row["value"])) for name, row in cells.items() if name.startswith("member"))
+        table.add_row(
+            attack,
+            f"{epsilon * 255:g}/255",
+            *(_cell(cells.get(name)) for name in ("base", "ensemble")),
+            f"{members[0]:.3f} to {members[-1]:.3f}" if members else "",
+            *(_cell(cells.get(name)) for name in ("weight_noise_equal_norm", "scrambled_control")),
+        )
     return table
+
+
+def _cell(row: dict[str, object] | None) -> str:
+    return "" if row is None else f"{row['value']:.3f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 if __name__ == "__main__":
