@@ -22,7 +22,8 @@ from attacks import DataDescription, EvaluationReport, ThreatModel
 from attacks.evaluate import run_all
 from attacks.evaluation import Evaluation
 from benchmarks.shared_data import ENCODING, cifar10_jpeg, resnet20
-from service.web.plots import accuracy_curve_svg
+from service.web.figures import curve_chart
+from service.web.plots import accuracy_curve
 
 EPSILONS = (1 / 255, 2 / 255, 4 / 255)
 
@@ -76,9 +77,10 @@ def main() -> None:
         f"generation {seconds:.0f} s, evaluation {evaluation_seconds:.0f} s, {options.threads} threads, seed "
         f"{options.seed}, status {report.status.label}"
     )
+    shown = {name: value for name, value in vars(options).items() if name != "report"}
     result = {
         "question": __doc__.splitlines()[0] if __doc__ else "",
-        "settings": {name: value for name, value in vars(options).items() if name != "report"}
+        "settings": shown | {"recipe": json.loads(recipe.to_json())},
         | {"recipe": json.loads(recipe.to_json())},
         "data": ENCODING,
         "generation_seconds": round(seconds, 1),
@@ -93,7 +95,8 @@ def main() -> None:
         (folder / "stolen_base.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         pictures = Path(__file__).parents[1] / "docs" / "images"
         pictures.mkdir(exist_ok=True)
-        (pictures / "stolen_base.svg").write_bytes(accuracy_curve_svg(report))
+        for model in report.threat_models:
+            (pictures / f"{model.name}.svg").write_bytes(accuracy_curve(curve_chart(report, model)))
     if options.report:
         Path(options.report).write_text(report.to_json(), encoding="utf-8")
 
