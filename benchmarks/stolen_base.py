@@ -81,7 +81,6 @@ def main() -> None:
     result = {
         "question": __doc__.splitlines()[0] if __doc__ else "",
         "settings": shown | {"recipe": json.loads(recipe.to_json())},
-        | {"recipe": json.loads(recipe.to_json())},
         "data": ENCODING,
         "generation_seconds": round(seconds, 1),
         "evaluation_seconds": round(evaluation_seconds, 1),
