@@ -90,7 +90,7 @@ def judge(gain: Gain, p_holm: float, mdg: float | None, *, void: bool) -> str:
         void: whether the target is at or below chance or the scrambled control.
 
     Returns:
-        VOID, LOSS, HIGHER, or "NO DETECTABLE GAIN (mdg = x)".
+        VOID, LOSS, HIGHER, or the words of `no_detectable_gain`.
     """
     if void:
         return VOID
@@ -98,12 +98,21 @@ def judge(gain: Gain, p_holm: float, mdg: float | None, *, void: bool) -> str:
         return LOSS
     if p_holm <= ALPHA and mdg is not None and gain.gain >= mdg:
         return HIGHER
-    return no_detectable_gain(mdg)
+    return no_detectable_gain(gain, mdg)
 
 
-def no_detectable_gain(mdg: float | None) -> str:
-    """Return the outcome of a comparison that shows nothing, with what it could have shown."""
-    return f"NO DETECTABLE GAIN (mdg = {'none at this n' if mdg is None else f'{100 * mdg:.1f} points'})"
+def no_detectable_gain(gain: Gain, mdg: float | None) -> str:
+    """Return the outcome of a comparison that shows nothing, with what it could have shown.
+
+    Args:
+        gain: the paired difference, for its discordant points.
+        mdg: the minimum detectable gain; None where even one-sided discordant points would not have been enough.
+    """
+    if mdg is not None:
+        return f"NO DETECTABLE GAIN (mdg = {100 * mdg:.1f} points)"
+    count = gain.b + gain.c
+    few = f"{count} discordant {'point is' if count == 1 else 'points are'} too few for the test"
+    return f"NO DETECTABLE GAIN (mdg = none: {few if count else 'no point tells the two apart'})"
 
 
 def void_reasons(findings: Findings, threat: int, knowledge: str, epsilon: int) -> list[str]:
@@ -143,5 +152,5 @@ def outcome_of(comparisons: list[Comparison]) -> str:
             return word
     for item in relevant:
         if item.outcome != HIGHER:
-            return no_detectable_gain(item.mdg)
+            return no_detectable_gain(item.gain, item.mdg)
     return NO_CLAIM
