@@ -1,0 +1,336 @@
+"""On which of torchvision's classification networks do the symmetries act, and how exactly?
+
+    python benchmarks/zoo.py [NAME ...] [--again]
+
+Every parameter is redrawn at fan-in scale (heads and layer scales that start at zero included), BatchNorm statistics
+come from one batch, and all runs in float64 unless memory asks for float32 (named in the table). Per network: sites,
+streams and attention layers that were found, layers refused; the relative change of the logits under exact actions at
+all of them at once, and under a planted non-symmetry (signed scalings) at the same sites; the error of the
+data-dependent action on its batch in units of 1e-13 kappa(A) times the outputs' scale; and whether a member's state
+dictionary loads strictly into torchvision's own class. Finished networks are skipped when it is started again.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import platform
+import re
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import scipy.linalg
+import torch
+from torch import Tensor, nn
+
+from ensemble.action import prior_shifted
+from ensemble.attention import act_on_attention, attention_sites, sample_gauge
+from ensemble.calibration import regressor_rows
+from ensemble.controls import exact_ensemble
+from ensemble.graph import TracedNetwork, trace
+from ensemble.groups import GeneralLinear, NonzeroScaling, inverse
+from ensemble.layers import FoldedLayer, LayerRef, fold, unfold
+from ensemble.sites import Role, Site, Survey, survey
+from service.catalogue.torchvision_compat import import_torchvision
+
+RESULTS = Path(__file__).parent / "results" / "zoo.json"
+#: Above this many parameters the copies that a comparison needs do not fit beside each other in float64.
+FLOAT64_LIMIT = 400_000_000
+#: What the goal asks for.
+EXACT_LIMIT = {"float64": 1e-9, "float32": 1e-4}
+PLANTED_LIMIT = 1e-3
+BATCH_UNIT = 1e-13
+#: Rows of the data-dependent batch: at most this many, and never more than hidden units.
+ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was found for one network.
+
+    Attributes:
+        name: torchvision's name.
+        input_size: height and width of the inputs.
+        dtype: of all numbers.
+        parameters: how many.
+        sites: places where a refit is possible.
+        streams: coupled sets of layers that admit exact actions only.
+        attention: attention layers whose gauge was acted on.
+        refused: layers whose units are left alone by refits.
+        exact_error: largest change of a logit under exact actions at all sites, streams and attention layers, relative.
+        planted_error: the same under a non-symmetry at the sites.
+        batch_error: the data-dependent action's largest error on its batch, in units of 1e-13 kappa(A) scale.
+        strict: whether the member's state dictionary loaded strictly into a network of the class.
+        seconds: all of it.
+    """
+
+    name: str
+    input_size: int
+    dtype: str
+    parameters: int
+    sites: int
+    streams: int
+    attention: int
+    refused: int
+    exact_error: float
+    planted_error: float
+    batch_error: float
+    strict: bool
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the goal is met."""
+        return (
+            self.sites >= 1
+            and self.strict
+            and self.exact_error <= EXACT_LIMIT[self.dtype]
+            and self.planted_error > PLANTED_LIMIT
+            and self.batch_error <= (1.0 if self.dtype == "float64" else 1e9)
+        )
+
+
+def names() -> list[str]:
+    """Return the names of torchvision's classification networks."""
+    models = import_torchvision().models
+    return sorted(models.list_models(module=models))
+
+
+def examine(name: str) -> Examined:
+    """Return what was found for one network, with random weights of a fixed seed."""
+    begin = time.perf_counter()
+    rng = torch.Generator().manual_seed(0)
+    network, size = build(name)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    dtype = torch.float64 if parameters <= FLOAT64_LIMIT else torch.float32
+    network.to(dtype)
+    redraw(network, rng)
+    normalise(network, torch.randn(8, 3, size, size, generator=rng, dtype=dtype))
+    x = torch.randn(2, 3, size, size, generator=rng, dtype=dtype)
+    traced = trace(network, x)
+    found = survey(traced)
+    with torch.inference_mode():
+        before = network(x)
+    batch_error = max(_batch_error(site, traced, x, rng) for site in found.sites)
+    planted_error = _relative(_planted(network, traced, found.sites, rng), before, x)
+    attention = len(attention_sites(network))
+    member, strict = _member(network, found, x, rng)
+    exact_error = _relative(member, before, x)
+    return Examined(
+        name=name,
+        input_size=size,
+        dtype=str(dtype).removeprefix("torch."),
+        parameters=parameters,
+        sites=len(found.sites),
+        streams=len(found.coupled),
+        attention=attention,
+        refused=len(found.refused),
+        exact_error=exact_error,
+        planted_error=planted_error,
+        batch_error=batch_error,
+        strict=strict,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def build(name: str) -> tuple[nn.Module, int]:
+    """Return a network in evaluation mode, its weights not yet drawn, and the smallest input size it takes."""
+    options: dict[str, object] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    size = 64
+    if name == "inception_v3":
+        size = 96
+    elif name == "maxvit_t":
+        size = 224
+    elif name.startswith("vit_"):
+        size = 56 if name == "vit_h_14" else 64
+        options["image_size"] = size
+    with without_initialisation():
+        network: nn.Module = import_torchvision().models.get_model(name, weights=None, **options)
+    return network.eval().requires_grad_(False), size
+
+
+@contextmanager
+def without_initialisation() -> Iterable[None]:
+    """Leave new parameters as they are in memory: every one is drawn again, and billions drawn twice take minutes."""
+    drawing = [key for key in dir(nn.init) if key.endswith("_") and not key.startswith("_")]
+    with patch.multiple(nn.init, **{key: lambda tensor, *_, **__: tensor for key in drawing}):
+        yield
+
+
+def redraw(network: nn.Module, rng: torch.Generator) -> None:
+    """Draw every parameter at fan-in scale: matrices N(0, 2/fan-in), norms about 1, biases and tokens small."""
+    for name, parameter in network.named_parameters():
+        draw = torch.empty_like(parameter).normal_(generator=rng)
+        if parameter.ndim > 1:
+            parameter.copy_(draw * math.sqrt(2 / parameter[0].numel()))
+        else:
+            parameter.copy_(0.1 * draw + (1.0 if name.endswith("weight") else 0.0))
+
+
+def normalise(network: nn.Module, batch: Tensor) -> None:
+    """Set every BatchNorm's running statistics to those of one batch."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.inference_mode():
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+
+
+def _member(network: nn.Module, found: Survey, x: Tensor, rng: torch.Generator) -> tuple[nn.Module, bool]:
+    """Return a member after exact actions everywhere, and whether `member(0)` loaded strictly into its class."""
+    many = exact_ensemble(network, x, members=1, rng=rng, places=[*found.sites, *found.coupled])
+    strict = True
+    try:
+        member = many.member(0)
+    except (RuntimeError, ValueError) as error:
+        print(f"strict loading failed: {error}")
+        member, strict = copy.deepcopy(network), False
+        entries = [unfold(network, ref, layer.weight, layer.bias) for ref, layer in many.member_layers(0).items()]
+        state = member.state_dict()
+        for entry in entries:
+            state |= entry
+        member.load_state_dict(state, strict=True)
+    state = member.state_dict()
+    for site in attention_sites(member):
+        state |= act_on_attention(member, site, sample_gauge(site, scale=0.3, rng=rng))
+    member.load_state_dict(state, strict=True)
+    return member, strict
+
+
+def _planted(network: nn.Module, traced: TracedNetwork, sites: Sequence[Site], rng: torch.Generator) -> nn.Module:
+    """Return a network with g V, U g^-1 for signed scalings g at the sites: what no activation here admits."""
+    layers: dict[LayerRef, FoldedLayer] = {}
+
+    def own(ref: LayerRef) -> FoldedLayer:
+        return layers[ref] if ref in layers else fold(traced.graph, ref)
+
+    for site in sites:
+        g = NonzeroScaling().sample(site.hidden, scale=0.5, rng=rng).matrix
+        layers[site.lower] = own(site.lower).mix_output(g)
+        layers[site.upper] = own(site.upper).mix_input(inverse(g))
+        for part in site.riders:
+            if part.role is Role.RIDER:
+                layers[part.ref] = own(part.ref).relabel(g)
+    changed = copy.deepcopy(network)
+    state = changed.state_dict()
+    for ref, layer in layers.items():
+        state |= unfold(network, ref, layer.weight, layer.bias)
+    changed.load_state_dict(state, strict=True)
+    return changed
+
+
+def _relative(network: nn.Module, before: Tensor, x: Tensor) -> float:
+    with torch.inference_mode():
+        return float((network(x) - before).abs().max() / before.abs().max())
+
+
+def _batch_error(site: Site, traced: TracedNetwork, x: Tensor, rng: torch.Generator) -> float:
+    """Return the error of U' = U + (T - U A) A^+ on at most `ROWS` rows, in units of 1e-13 kappa(A) scale."""
+    start, end = traced.node(site.preactivation), traced.node(site.upper_input)
+    upper = fold(traced.graph, site.upper)
+    with torch.inference_mode():
+        z = traced.run([start], {traced.input: x}, {})[start]
+        assert isinstance(z, Tensor)
+        clean, moved = (
+            regressor_rows(upper, _tensor(traced.run([end], {start: value}, {})[end]))
+            for value in (z, _mixed(z, site, rng))
+        )
+        rows = _independent(moved, min(ROWS, site.hidden), rng)
+        A, U = moved[rows].T, upper.weight.flatten(1)
+        target = U @ clean[rows].T
+        error = (prior_shifted(U, A, target) @ A - target).abs().max() / target.abs().max()
+        return float(error / (BATCH_UNIT * torch.linalg.cond(A)))
+
+
+def _mixed(z: Tensor, site: Site, rng: torch.Generator) -> Tensor:
+    """Return g z with g block-diagonal in GL, blocks of at most 32 units: whole matrices of thousands take minutes."""
+    axis = site.channel_axis % z.ndim
+    size = math.gcd(site.hidden // site.blocks, 32)
+    blocks = torch.stack(
+        [GeneralLinear().sample(size, scale=0.5, rng=rng).matrix for _ in range(site.hidden // size)]
+    ).to(z)
+    split = z.movedim(axis, 0).reshape(len(blocks), size, -1)
+    mixed: Tensor = torch.bmm(blocks, split).reshape(z.movedim(axis, 0).shape).movedim(0, axis)
+    return mixed
+
+
+def _independent(rows: Tensor, wanted: int, rng: torch.Generator) -> Tensor:
+    """Return indices of well independent rows: pivoted QR of a random sample."""
+    sample = torch.randperm(len(rows), generator=rng)[: 4 * wanted]
+    diagonal, order = scipy.linalg.qr(rows[sample].T.double().numpy(), mode="r", pivoting=True)
+    strength = abs(diagonal.diagonal())
+    return sample[order[: min(wanted, int((strength > 1e-3 * strength[0]).sum()))]]
+
+
+def _tensor(value: object) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value
+
+
+def families(of: Iterable[str]) -> dict[str, list[str]]:
+    """Return the networks by family: the letters their names begin with."""
+    found: dict[str, list[str]] = {}
+    for name in of:
+        match = re.match(r"[a-z]+(_v\d|_[xy])?", name)
+        found.setdefault(match.group() if match else name, []).append(name)
+    return found
+
+
+def _write(records: dict[str, Examined]) -> None:
+    environment = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
+    goal = {"exact": EXACT_LIMIT, "planted": PLANTED_LIMIT, "batch_unit": BATCH_UNIT}
+    networks = [asdict(record) | {"passed": record.passed} for _, record in sorted(records.items())]
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    passed = sum(record.passed for record in records.values())
+    body = {"question": __doc__, "goal": goal, "passed": passed, "of": len(records), "environment": environment}
+    RESULTS.write_text(json.dumps(body | {"networks": networks}, indent=2) + "\n", encoding="utf-8")
+
+
+def _read() -> dict[str, Examined]:
+    if not RESULTS.exists():
+        return {}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8"))["networks"]
+    return {entry["name"]: Examined(**{k: v for k, v in entry.items() if k != "passed"}) for entry in stored}
+
+
+def main() -> None:
+    """Examine the networks that have no record yet, print a line for each, write the JSON after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="torchvision names; all if none is given")
+    parser.add_argument("--again", action="store_true", help="examine networks that have a record, too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    records = _read()
+    wanted = arguments.names or names()
+    print(
+        f"{'network':22}{'sites':>6}{'streams':>8}{'attn':>5}{'refused':>8}  {'exact':>8}{'planted':>9}{'batch':>8}  s"
+    )
+    for name in wanted:
+        if name not in records or arguments.again:
+            records[name] = examine(name)
+            _write(records)
+        r = records[name]
+        print(
+            f"{name:22}{r.sites:6}{r.streams:8}{r.attention:5}{r.refused:8}  {r.exact_error:8.1e}{r.planted_error:9.1e}"
+            f"{r.batch_error:8.1e}  {r.seconds:.0f}{'' if r.dtype == 'float64' else ' ' + r.dtype}"
+            f"{'' if r.passed else '  FAILED'}",
+            flush=True,
+        )
+    passed = sum(records[name].passed for name in wanted)
+    print(f"{passed} of {len(wanted)} networks meet the goal; written: {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()
