@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.data import LabelledData
+from attacks.data import DataDescription, LabelledData
 from attacks.evaluation import Evaluation
 from attacks.report import EvaluationReport
 from attacks.schema import NotRun
@@ -28,6 +28,7 @@ def evaluate(
     attacker: LabelledData | None = None,
     validation: LabelledData | None = None,
     calibration_digests: Sequence[str] = (),
+    data: DataDescription | None = None,
     independents: Sequence[nn.Module] = (),
     progress: Callable[[Progress], None] | None = None,
 ) -> EvaluationReport:
@@ -47,6 +48,7 @@ def evaluate(
         attacker: the attacker's own sample; what lacks it is NOT-RUN.
         validation: points that equal-accuracy noise may be fitted on; what lacks them is NOT-RUN.
         calibration_digests: `ensemble.tensor_digest` of calibration or training points, one by one or as a whole.
+        data: where the points come from, with their ids where they have any; without it the report calls them unnamed.
         independents: networks trained independently of the base.
         progress: called after each shard.
 
@@ -67,6 +69,7 @@ def evaluate(
         mode=mode,
         seed=seed,
         calibration_digests=calibration_digests,
+        data=data or DataDescription(),
     )
     report = run_all(evaluation, progress=progress)
     given = {"attacker": attacker, "validation": validation, "independents": independents or None}
