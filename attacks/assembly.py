@@ -231,6 +231,7 @@ def _check(check: Check) -> CheckResult:
     return CheckResult(
         id=check.id,
         status=check.outcome.level.value,
+        applies=check.outcome.applies,
         rule=check.rule,
         numbers=dict(check.outcome.numbers),
         reason=check.outcome.reason,

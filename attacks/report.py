@@ -1,8 +1,12 @@
 """`EvaluationReport`: the schema of a finished evaluation, its JSON and its digest.
 
 Pages and plots render from this JSON alone. A major version breaks, a minor one adds; readers ignore unknown keys.
+
+    1.0   the first
+    1.1   `checks[].applies`: false where a check concerns another serving mode; absent means true
 """
 
+import json
 from typing import Any, Self
 
 from pydantic import Field, ValidationError
@@ -29,7 +33,7 @@ from attacks.schema import (
 from ensemble.errors import ArtifactError
 
 SCHEMA = "levelset/evaluation-report"
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 #: What no digest covers: times, and where and when the work was done.
 VOLATILE = frozenset({"seconds", "run", "report_digest"})
 
@@ -100,9 +104,10 @@ class EvaluationReport(Part):
                 f"evaluation report: expected the schema {SCHEMA} {SCHEMA_VERSION}, got {report.schema_} "
                 f"{report.schema_version}; read it with the version of levelset that wrote it"
             )
-        if report.schema_version == SCHEMA_VERSION and report.report_digest not in ("", report.digest):
+        digest = _document_digest(text)
+        if report.report_digest not in ("", digest):
             raise ArtifactError(
-                f"evaluation report: expected the digest {report.report_digest}, got {report.digest}; "
+                f"evaluation report: expected the digest {report.report_digest}, got {digest}; "
                 "the document was changed after it was written: run the evaluation again"
             )
         return report
@@ -111,3 +116,11 @@ class EvaluationReport(Part):
     def curves(self) -> list[Curve]:
         """Accuracy against epsilon: for each threat model every judge's worst case, each raw attack, and chance."""
         return curves_of(self.threat_models, self.clean, self.data)
+
+
+def _document_digest(text: str | bytes) -> str:
+    """Return the digest of a document as it stands: its own version's, keys that this one does not know included."""
+    try:
+        return content_digest(without(json.loads(text), VOLATILE))
+    except ValueError:
+        return "none (a number in it is NaN or infinite)"

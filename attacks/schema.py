@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class Part(BaseModel):
@@ -186,13 +186,20 @@ class Transfer(Part):
 
 
 class CheckResult(Part):
-    """One automatic check."""
+    """One automatic check; one that does not apply is NOT-RUN and counts for no status."""
 
     id: str
     status: str
+    applies: bool = True
     rule: str
     numbers: dict[str, Any]
     reason: str
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `applies` out where it is true, so that a report of version 1.0 is written as it was read."""
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name != "applies" or not value}
 
 
 class NotRun(Part):

@@ -14,7 +14,7 @@ def status_of(checks: Iterable[Check], *, mode: str) -> Status:
     """Return UNRELIABLE, INCOMPLETE or CHECKED, in this order; there is no status "reliable".
 
     Args:
-        checks: every check of the table.
+        checks: every check of the table; those that do not apply are not missed.
         mode: how the target is served; under random_member D4 must have run.
 
     Returns:
@@ -24,7 +24,7 @@ def status_of(checks: Iterable[Check], *, mode: str) -> Status:
     warnings = sum(check.outcome.level is Level.WARN for check in checks)
     failed = [check.id for check in checks if check.outcome.level is Level.FAIL]
     fatal = [name for name in failed if name[0] in "AB" or name in _FATAL]
-    skipped = {check.id for check in checks if check.outcome.level is Level.NOT_RUN}
+    skipped = {check.id for check in checks if check.outcome.level is Level.NOT_RUN and check.outcome.applies}
     if mode == "random_member" and "D4" in {*failed, *skipped}:
         fatal.append("D4")
     if fatal:

@@ -23,11 +23,14 @@ class Outcome:
         level: PASS, WARN, FAIL or NOT-RUN.
         numbers: the numbers it used.
         reason: one sentence; always present for anything but PASS.
+        applies: False where the check concerns something else than what was evaluated; it is NOT-RUN then, and nothing
+            is missing without it.
     """
 
     level: Level
     numbers: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    applies: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ class Check:
 def not_run(reason: str) -> Outcome:
     """Return the outcome of a check that could not be made."""
     return Outcome(Level.NOT_RUN, {}, reason)
+
+
+def not_applicable(reason: str) -> Outcome:
+    """Return the outcome of a check that has nothing to look at here."""
+    return Outcome(Level.NOT_RUN, {}, reason, applies=False)
 
 
 def graded(numbers: Mapping[str, Any], *, fail: str = "", warn: str = "") -> Outcome:

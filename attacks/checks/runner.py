@@ -1,10 +1,10 @@
-"""Runs every check of the table; one without code is NOT-RUN with its reason."""
+"""Runs every check of the table; one without code, or for another serving mode, is NOT-RUN with its reason."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from attacks.checks import comparison, measurement, record, strength, symmetry
-from attacks.checks.outcome import Check, Outcome, not_run
+from attacks.checks.outcome import Check, Outcome, not_applicable, not_run
 from attacks.checks.table import TABLE, Rule
 from attacks.findings import Findings
 from attacks.gains import Comparison
@@ -30,6 +30,9 @@ def run_checks(findings: Findings, comparisons: tuple[Comparison, ...]) -> tuple
 
 
 def _outcome(rule: Rule, findings: Findings, comparisons: tuple[Comparison, ...]) -> Outcome:
+    mode = findings.evaluation.mode
+    if rule.mode not in ("", mode):
+        return not_applicable(f"it concerns the serving mode {rule.mode}; the target is served as {mode}")
     if rule.id in _CODE:
         return _CODE[rule.id](findings, comparisons)
     return not_run(rule.needs)

@@ -2,7 +2,8 @@
 
 Seen to fail with: `seconds` inside the digest; `run` inside the digest; the digest not verified; the clean point left
 out of the curves; the chance line left out; the headline taken at the smallest radius; Wilson bounds swapped; epsilon 0
-handed to the attacks.
+handed to the attacks; the digest verified for the newest version only; the description of the points
+not handed on; `applies` written into reports that had none.
 """
 
 import json
@@ -12,8 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from attacks import EvaluationReport, ThreatModel, evaluate
+from attacks import DataDescription, EvaluationReport, ThreatModel, evaluate
+from attacks.canonical import content_digest, without
 from attacks.evaluation import Evaluation
+from attacks.report import VOLATILE
 from attacks.statistics import wilson
 from ensemble.errors import ArtifactError
 from tests.attacks.conftest import Points
@@ -62,12 +65,47 @@ def test_a_foreign_document_is_refused(text: str, message: str) -> None:
         EvaluationReport.from_json(text)
 
 
+def _sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with its own digest, as another version would have written it."""
+    return document | {"report_digest": content_digest(without(document, VOLATILE))}
+
+
 def test_versions_break_by_their_major_part(report: EvaluationReport) -> None:
     """A later minor version with unknown keys is read; a later major one is refused."""
-    document = json.loads(report.to_json()) | {"schema_version": "1.7", "new": {"k": 1}}
+    document = _sealed(json.loads(report.to_json()) | {"schema_version": "1.7", "new": {"k": 1}})
     assert EvaluationReport.from_json(json.dumps(document)).headline == report.headline
     with pytest.raises(ArtifactError, match=r"got levelset/evaluation-report 2\.0"):
         EvaluationReport.from_json(json.dumps(document | {"schema_version": "2.0"}))
+
+
+def test_a_report_of_the_first_version_is_read_and_verified(report: EvaluationReport) -> None:
+    """Version 1.0 had no `applies`: every check of it applied, and a change in it is noticed all the same."""
+    document = json.loads(report.to_json()) | {"schema_version": "1.0"}
+    for check in document["checks"]:
+        check.pop("applies", None)
+    document = _sealed(document)
+    old = EvaluationReport.from_json(json.dumps(document))
+    assert all(check.applies for check in old.checks)
+    assert (old.digest, json.loads(old.to_json())) == (document["report_digest"], document)
+    document["headline"]["robust_accuracy"]["k"] += 1
+    with pytest.raises(ArtifactError, match="changed after it was written"):
+        EvaluationReport.from_json(json.dumps(document))
+
+
+def test_the_points_are_named(network: nn.Module, held_out: Points) -> None:
+    """What is known about the points reaches the report and the check of their ids; unsaid, it is called unnamed."""
+    arguments: dict[str, Any] = {
+        "base": network,
+        "inputs": held_out.inputs[:4],
+        "labels": held_out.labels[:4],
+        "threat": ThreatModel("linf", (0.1,)),
+    }
+    data = DataDescription("digits", "test", "lossless", ids=("a", "b", "c", "d"), used_ids=("d", "e"))
+    named = evaluate(network, **arguments, data=data, rng=torch.Generator().manual_seed(0))
+    assert (named.data.name, named.data.split, named.data.encoding) == ("digits", "test", "lossless")
+    assert next(check.status for check in named.checks if check.id == "A8") == "FAIL"
+    unnamed = evaluate(network, **arguments, rng=torch.Generator().manual_seed(0))
+    assert (unnamed.data.name, unnamed.data.encoding) == ("unnamed", "not stated")
 
 
 def test_every_proportion_has_its_wilson_interval(report: EvaluationReport) -> None:

@@ -1,7 +1,8 @@
 """Each check passes on an honest evaluation and notices the fault it is there for.
 
 Faults are planted in the findings of a real evaluation. Seen to fail with: each check of `FAULTS` made to return PASS;
-A and B left out of the fatal families; E1 left out of the fatal checks; NOT-RUN of a required check ignored.
+A and B left out of the fatal families; E1 left out of the fatal checks; NOT-RUN of a required check ignored; checks
+that do not apply counted as missing; the clean accuracies left out of the headline.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from torch import nn
 from attacks import EvaluationReport, ThreatModel, evaluate
 from attacks.assembly import assemble_report
 from attacks.checks import Check, Outcome, run_checks
-from attacks.checks.outcome import Level
+from attacks.checks.outcome import Level, not_applicable
 from attacks.checks.table import TABLE
 from attacks.data import DataDescription
 from attacks.evaluation import Evaluation
@@ -169,6 +170,28 @@ def test_an_honest_evaluation_passes_what_can_be_run(findings: Findings) -> None
     assert all(check.outcome.reason for check in checks if check.outcome.level is not Level.PASS)
 
 
+def test_checks_of_another_serving_mode_do_not_apply(report: EvaluationReport) -> None:
+    """D1 to D6 concern random serving: NOT-RUN, marked, with the mode in the reason, and no reason of the status."""
+    marked = {check.id: check for check in report.checks if not check.applies}
+    assert list(marked) == ["D1", "D2", "D3", "D4", "D5", "D6"]
+    assert {check.status for check in marked.values()} == {"NOT-RUN"}
+    assert all("random_member" in check.reason and "prob" in check.reason for check in marked.values())
+    assert not set(marked) & set(report.status.reasons)
+    assert "B4" in report.status.reasons
+
+
+def test_checked_can_be_reached_in_the_mode_that_is_served(findings: Findings) -> None:
+    """Once everything that applies was run and passed, the status is CHECKED."""
+    checks = run_checks(findings, compare(findings))
+    passed = [check if not check.outcome.applies else replace_outcome(check, Outcome(Level.PASS)) for check in checks]
+    assert status_of(passed, mode="prob").value == "CHECKED"
+
+
+def replace_outcome(check: Check, outcome: Outcome) -> Check:
+    """Return the check with another outcome."""
+    return dataclasses.replace(check, outcome=outcome)
+
+
 def test_the_table_is_complete() -> None:
     """A1-A9, B1-B16, C1-C6, D1-D6, E1-E9, F1-F7, each once."""
     sizes = {"A": 9, "B": 16, "C": 6, "D": 6, "E": 9, "F": 7}
@@ -194,12 +217,10 @@ def test_a_fault_is_printed_in_the_headline(fault: str, findings: Findings) -> N
     assert {model.outcome for model in report.threat_models} == {"WITHHELD (a check failed)"}
 
 
-def _check(name: str, level: Level) -> Check:
-    return Check(name, "", Outcome(level))
-
-
-def _all(**levels: Level) -> list[Check]:
-    return [_check(rule.id, levels.get(rule.id, Level.PASS)) for rule in TABLE]
+def _all(**levels: Level | None) -> list[Check]:
+    """Every check, PASS unless named; None stands for one that does not apply."""
+    outcomes = {name: Outcome(level) if level else not_applicable("another mode") for name, level in levels.items()}
+    return [Check(rule.id, "", outcomes.get(rule.id, Outcome(Level.PASS))) for rule in TABLE]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +233,8 @@ def _all(**levels: Level) -> list[Check]:
         ({"B4": Level.NOT_RUN, "B9": Level.NOT_RUN}, "prob", "INCOMPLETE", ["B4"]),
         ({"D4": Level.NOT_RUN}, "random_member", "UNRELIABLE", ["D4"]),
         ({"D4": Level.NOT_RUN}, "prob", "INCOMPLETE", ["D4"]),
+        ({"D4": None}, "prob", "CHECKED", []),
+        ({f"D{i}": None for i in range(1, 7)}, "prob", "CHECKED", []),
         ({"A8": Level.WARN, "B2": Level.WARN}, "prob", "CHECKED", []),
     ],
 )
@@ -255,6 +278,28 @@ def test_a_real_gradient_killer_turns_the_status_unreliable(masked: EvaluationRe
     failed = [check.id for check in masked.checks if check.status == "FAIL"]
     assert "B11" in failed
     assert masked.status.value == "UNRELIABLE"
+
+
+def test_a_single_network_has_a_whole_headline(network: nn.Module, held_out: Points) -> None:
+    """A plain module against itself: it is called network, both clean accuracies are in the sentence, none won."""
+    report = evaluate(
+        network,
+        base=network,
+        inputs=held_out.inputs,
+        labels=held_out.labels,
+        threat=ThreatModel("linf", (0.1,)),
+        rng=torch.Generator().manual_seed(0),
+    )
+    sentence = report.headline.sentence
+    clean = f"{100 * report.headline.clean_accuracy.value:.1f} % ["  # type: ignore[operator]
+    assert "the served network keeps" in sentence
+    assert sentence.count(clean) >= 2
+    assert sentence.index("Clean accuracy") < sentence.rindex(clean)
+    assert [check.id for check in report.checks if check.status == "FAIL"] == []
+    (gain,) = [gain for gain in report.threat_models[0].gains if gain.over == "base"]
+    assert (gain.b, gain.c, gain.mdg) == (0, 0, None)
+    assert report.transfer is not None
+    assert report.transfer.members == ["network"]
 
 
 def test_a_single_network_has_no_members_and_says_so(masked: EvaluationReport) -> None:
