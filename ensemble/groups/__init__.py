@@ -1,5 +1,6 @@
 """Group elements as values, and the groups that act on hidden units."""
 
+from ensemble.groups.commuting import Centraliser, Commuting
 from ensemble.groups.composite import DirectSum, Product
 from ensemble.groups.continuous import GeneralLinear, Orthogonal, UniformScaling
 from ensemble.groups.element import (
@@ -41,6 +42,8 @@ __all__ = [
     "Orthogonal",
     "UniformScaling",
     # made of groups
+    "Centraliser",
+    "Commuting",
     "DirectSum",
     "Product",
 ]

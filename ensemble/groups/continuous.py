@@ -41,8 +41,12 @@ class Orthogonal:
 
     def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> GroupElement:
         """Return exp(scale (T - Tᵀ)/√2) with T_ij ~ N(0, 1/hidden)."""
+        return GroupElement(torch.matrix_exp(scale * self.direction(hidden, rng)), self)
+
+    def direction(self, hidden: int, rng: torch.Generator) -> Tensor:
+        """Return a random algebra element (T - Tᵀ)/√2."""
         direction = _direction(hidden, rng)
-        return GroupElement(torch.matrix_exp(scale * (direction - direction.T) / 2**0.5), self)
+        return (direction - direction.T) / 2**0.5
 
     def split(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Return the orthogonal polar factor and what is left on its right."""
@@ -68,7 +72,11 @@ class GeneralLinear:
 
     def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> GroupElement:
         """Return exp(scale T) with T_ij ~ N(0, 1/hidden), projected to the bound where it exceeds it."""
-        return self.project(torch.matrix_exp(scale * _direction(hidden, rng)))
+        return self.project(torch.matrix_exp(scale * self.direction(hidden, rng)))
+
+    def direction(self, hidden: int, rng: torch.Generator) -> Tensor:
+        """Return a random algebra element T with T_ij ~ N(0, 1/hidden)."""
+        return _direction(hidden, rng)
 
     def project(self, matrix: Tensor) -> GroupElement:
         """Return the element with `matrix`'s singular vectors and its small singular values lifted to the bound."""

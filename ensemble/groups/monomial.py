@@ -92,6 +92,10 @@ class PositiveScaling:
         noise = torch.randn(hidden, dtype=torch.float64, generator=rng)
         return GroupElement(torch.diag(torch.exp(scale * noise)), self)
 
+    def direction(self, hidden: int, rng: torch.Generator) -> Tensor:
+        """Return a random algebra element: diagonal, N(0, 1)."""
+        return torch.diag(torch.randn(hidden, dtype=torch.float64, generator=rng))
+
 
 @dataclass(frozen=True, slots=True)
 class PowerOfTwoScaling:

@@ -12,6 +12,8 @@ from torch.testing import assert_close
 
 from ensemble.errors import InputError
 from ensemble.groups import (
+    Centraliser,
+    Commuting,
     DirectSum,
     GeneralLinear,
     Group,
@@ -111,3 +113,58 @@ def test_direct_sum_acts_block_by_block() -> None:
     assert float((matrix[:2, :2] - matrix[2:4, 2:4]).abs().max()) > 1e-3
     with pytest.raises(InputError, match="divisible by 3"):
         group.sample(7, scale=1.0, rng=generator())
+
+
+# A fixed unit, two mirrored pairs and a rotation by thirds.
+ORDER = (0, 2, 1, 4, 3, 6, 7, 5)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        Centraliser(ORDER),
+        Commuting(GeneralLinear(), ORDER),
+        Commuting(Orthogonal(), ORDER),
+        Product(Centraliser(ORDER), Commuting(PositiveScaling(), ORDER)),
+    ],
+    ids=["permutations", "matrices", "rotations", "permutation x scaling"],
+)
+@given(seed=st.integers(0, 2**31))
+def test_commuting_groups(group: Group, seed: int) -> None:
+    """Samples commute with the symmetry, differ from the identity in most draws, and obey the axioms."""
+    rng = generator(seed)
+    a, b = (group.sample(8, scale=0.5, rng=rng) for _ in range(2))
+    rho = torch.eye(8, dtype=torch.float64)[list(ORDER)]
+    for element in (a, b, a @ b, ~a):
+        assert_close(rho @ element.matrix, element.matrix @ rho, rtol=1e-9, atol=1e-9)
+    assert_close((a @ ~a).matrix, torch.eye(8, dtype=torch.float64), rtol=1e-8, atol=1e-8)
+
+
+def test_every_commuting_permutation_is_drawn() -> None:
+    """The centraliser of two pairs has eight elements: exchanged or not, each turned or not."""
+    group, rng = Centraliser((1, 0, 3, 2)), generator()
+    drawn = {tuple(group.sample(4, scale=1.0, rng=rng).matrix.argmax(1).tolist()) for _ in range(200)}
+    assert len(drawn) == 8
+
+
+def test_elements_that_do_not_commute_are_refused() -> None:
+    """Membership looks at the symmetry, not at the group alone; a representation must be a permutation."""
+    outside = GeneralLinear().sample(8, scale=0.3, rng=generator()).matrix
+    with pytest.raises(InputError, match="rho g rho"):
+        GroupElement(outside, Commuting(GeneralLinear(), ORDER))
+    with pytest.raises(InputError, match="rho g rho"):
+        GroupElement(torch.eye(8, dtype=torch.float64)[[1, 0, 2, 3, 4, 5, 6, 7]], Centraliser(ORDER))
+    with pytest.raises(InputError, match="permutation of 0"):
+        Centraliser((0, 0, 1))
+    with pytest.raises(InputError, match="8 units"):
+        Commuting(GeneralLinear(), ORDER).sample(6, scale=0.1, rng=generator())
+
+
+def test_projection_of_a_direct_sum_drops_what_mixes_blocks() -> None:
+    """Blocks are projected one by one, the rest becomes zero; a group without projection says so."""
+    matrix = GeneralLinear().sample(6, scale=0.5, rng=generator()).matrix
+    projected = DirectSum(GeneralLinear(), 2).project(matrix).matrix
+    assert_close(projected[:3, :3], matrix[:3, :3])
+    assert float(projected[:3, 3:].abs().max()) == 0.0
+    with pytest.raises(InputError, match="projection"):
+        DirectSum(Permutation(), 2).project(matrix)
