@@ -8,25 +8,31 @@ from torch import Tensor
 from ensemble import SymmetryEnsemble
 from ensemble.prediction import log_mean_probability, predict_from
 from service.inference.batcher import Results
+from service.inference.plans import FastestPlan
 from service.inference.views import View
 
 
-def compute(model: SymmetryEnsemble, view: View, rows: NDArray[np.float32], *, device: str) -> Results:
+def compute(
+    model: SymmetryEnsemble, view: View, rows: NDArray[np.float32], *, device: str, fastest: FastestPlan
+) -> Results:
     """Return every output of `view` for `rows`, first axis = rows.
 
     Args:
         model: the loaded ensemble.
-        view: the addressed model of it.
+        view: the addressed model of it; only the members it needs are run.
         rows: float32 `[rows C H W]`.
         device: where the parameters lie.
+        fastest: how the members run.
     """
     with torch.inference_mode():
         inputs = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
         if view.kind == "base":
             return _to_numpy(_single(model.base(inputs)))
-        member_logits = model.member_logits(inputs)
+        members = slice(None) if view.member is None else slice(view.member, view.member + 1)
+        plan = fastest.plan(model.program, inputs, members)
+        member_logits = model.member_logits(inputs, plan=plan, members=members)
         if view.member is not None:
-            return _to_numpy(_single(member_logits[view.member]))
+            return _to_numpy(_single(member_logits[0]))
         return _to_numpy(_aggregate(member_logits))
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from service.catalogue.repository import ModelRepository
 from service.errors import NotReady, UnknownModel
 from service.inference.batcher import Batcher, Bounds, Results
 from service.inference.outputs import compute
+from service.inference.plans import FastestPlan
 from service.inference.signature import Signature, signature_of
 from service.inference.views import View, parse_view
 from service.settings import Settings
 
 LOG = logging.getLogger("levelset.models")
+WARM_UP: Final = 2.0  # seconds after which the warm-up of a model begins no further batch
 DAMAGED = "its stored artifact cannot be used; the server's log has the reason"
 
 
@@ -33,6 +36,7 @@ class Served:
 
     info: ModelInfo
     batcher: Batcher
+    fastest: FastestPlan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +100,10 @@ class ModelPool:
         names = sorted({name for name, _ in self._served})
         return [self._served[name, self.versions(name)[-1]].info for name in names]
 
+    def plans(self, name: str, version: str) -> dict[str, str]:
+        """Return how an answering version runs: `most rows -> execution plan`, as measured so far."""
+        return {str(rows): plan for rows, plan in sorted(self._served[name, version].fastest.known.items())}
+
     def broken(self) -> dict[str, str]:
         """Return `name/version -> reason` of what is stored and cannot be served."""
         return {f"{name}/{version}": reason for (name, version), reason in sorted(self._broken.items())}
@@ -157,18 +165,19 @@ class ModelPool:
         try:
             info = await self._on_disk(self._repository.info, name, version)
             model = await self._on_disk(self._repository.load, name, version, self._settings.device)
-            await self._on_device(_warm_up, model, info, self._settings)
+            fastest = FastestPlan()
+            await self._on_device(_warm_up, model, info, fastest, self._settings)
         except Exception as error:
             self._broken[name, version] = DAMAGED
             LOG.warning("model %s version %s is not served: %s", name, version, error)
             return
-        batcher = Batcher(self._executor(model), _bounds(self._settings))
+        batcher = Batcher(self._executor(model, fastest), _bounds(self._settings))
         batcher.start()
-        self._served[name, version] = Served(info, batcher)
+        self._served[name, version] = Served(info, batcher, fastest)
 
-    def _executor(self, model: SymmetryEnsemble) -> Any:
+    def _executor(self, model: SymmetryEnsemble, fastest: FastestPlan) -> Any:
         async def execute(view: Hashable, rows: NDArray[np.float32]) -> Results:
-            results: Results = await self._on_device(_compute, model, view, rows, self._settings.device)
+            results: Results = await self._on_device(_compute, model, view, rows, self._settings.device, fastest)
             return results
 
         return execute
@@ -180,17 +189,23 @@ class ModelPool:
         return await asyncio.get_running_loop().run_in_executor(self._disk, call, *arguments)
 
 
-def _compute(model: SymmetryEnsemble, view: Hashable, rows: NDArray[np.float32], device: str) -> Results:
+def _compute(
+    model: SymmetryEnsemble, view: Hashable, rows: NDArray[np.float32], device: str, fastest: FastestPlan
+) -> Results:
     if not isinstance(view, View):
         raise TypeError(f"key of a batch: expected a View, got {type(view).__name__}")
-    return compute(model, view, rows, device=device)
+    return compute(model, view, rows, device=device, fastest=fastest)
 
 
-def _warm_up(model: SymmetryEnsemble, info: ModelInfo, settings: Settings) -> None:
-    for rows in {1, settings.max_rows}:
+def _warm_up(model: SymmetryEnsemble, info: ModelInfo, fastest: FastestPlan, settings: Settings) -> None:
+    """Run every view once and choose plans, the smallest batches first; a slow model chooses the rest when asked."""
+    deadline = time.monotonic() + WARM_UP
+    for rows in [*(1 << power for power in range((settings.max_rows - 1).bit_length())), settings.max_rows]:
         zeros = np.zeros((rows, *info.input_shape), dtype=np.float32)
-        for kind in (View(info.name), View(info.name, "base")):
-            compute(model, kind, zeros, device=settings.device)
+        for kind in (View(info.name, "base"), View(info.name, "member", 0), View(info.name)):
+            compute(model, kind, zeros, device=settings.device, fastest=fastest)
+        if time.monotonic() > deadline:
+            return
 
 
 def _bounds(settings: Settings) -> Bounds:

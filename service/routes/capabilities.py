@@ -48,7 +48,9 @@ def model(request: Request, name: str) -> JSONResponse:
     pool = rooms_of(request).pool
     for info in pool.loaded():
         if info.name == name:
-            return JSONResponse({**info.model_dump(mode="json"), "ready": True, "versions": pool.versions(name)})
+            plans = pool.plans(name, info.version)
+            shown = {**info.model_dump(mode="json"), "ready": True, "versions": pool.versions(name), "plans": plans}
+            return JSONResponse(shown)
     raise UnknownModel(f"model: expected one of {[info.name for info in pool.loaded()]}, got {name[:120]!r}")
 
 

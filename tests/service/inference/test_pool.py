@@ -1,6 +1,7 @@
 """The pool: new models are seen without a restart, a damaged one is named and harms nobody.
 
-Seen to fail: the watcher left after one scan; a damaged version taking the scan down with it.
+Seen to fail: the watcher left after one scan; a damaged version taking the scan down with it; the largest batch left
+out of the warm-up.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ensemble.execution import PLANS
 from service.catalogue.repository import ModelRepository
 from service.errors import NotReady, UnknownModel
 from service.inference.pool import ModelPool
@@ -84,5 +86,17 @@ def test_a_damaged_artifact_is_not_ready_with_a_reason(
         assert list(pool.broken()) == ["broken/1"]
         answer = await pool.resolve("digits").infer(np.zeros((1, 1, 8, 8), dtype=np.float32))
         assert np.isfinite(answer["logits"]).all()
+
+    play(tmp_path, scene)
+
+
+def test_plans_are_chosen_before_a_model_answers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The warm-up has measured every size of batch up to the largest, so no request pays for it."""
+    copy_models(tmp_path_factory, tmp_path)
+
+    async def scene(pool: ModelPool) -> None:
+        plans = pool.plans("digits", "1")
+        assert list(plans) == ["1", "2", "4"]
+        assert set(plans.values()) <= set(PLANS)
 
     play(tmp_path, scene)
