@@ -19,6 +19,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from ensemble.activations import RadialRescaling
 from ensemble.errors import InputError, TraceError
+from ensemble.groups import all_finite
 
 Override = Mapping[str, Callable[[Tensor], Tensor]]
 
@@ -225,7 +226,7 @@ def check_network(network: nn.Module, inputs: Tensor) -> None:
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     for name, tensor in floating.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not all_finite(tensor):
             raise InputError(f"weight {name}: expected finite values, got NaN or infinity; load a sound checkpoint")
     for quality in ("device", "dtype"):
         found = {str(getattr(tensor, quality)) for tensor in floating.values()}

@@ -59,7 +59,7 @@ class GroupElement:
         matrix = self.matrix
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise InputError(f"group element: expected a square matrix, got shape {tuple(matrix.shape)}")
-        if not bool(torch.isfinite(matrix).all()):
+        if not all_finite(matrix):
             raise InputError("group element: expected finite entries, got NaN or infinity; lower the scale")
         member, reason = self.group.explain(matrix)
         if not member:
@@ -93,11 +93,29 @@ def monomial_form(matrix: Tensor) -> tuple[Tensor, Tensor] | None:
 
     Permutations and scalings of thousands of units are applied by index: exactly, and without a dense product.
     """
-    support = matrix != 0
-    if not bool((support.sum(0) == 1).all()) or not bool((support.sum(1) == 1).all()):
+    return _single_entries(matrix, matrix)
+
+
+def monomial_values(matrix: Tensor) -> Tensor | None:
+    """Return the entries above the tolerance if every row and column holds one of them, else None."""
+    form = _single_entries(matrix.abs() > TOLERANCE, matrix)
+    return None if form is None else form[1]
+
+
+def _single_entries(support: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor] | None:
+    size = matrix.shape[0]
+    if int(torch.count_nonzero(support)) != size:
         return None
-    order = support.to(torch.uint8).argmax(1)
-    return order, matrix.gather(1, order.unsqueeze(1)).squeeze(1)
+    rows, columns = support.nonzero(as_tuple=True)
+    every = torch.arange(size, device=matrix.device)
+    if not torch.equal(rows, every) or not torch.equal(columns.sort().values, every):
+        return None
+    return columns, matrix[rows, columns]
+
+
+def all_finite(values: Tensor) -> bool:
+    """Return whether there is no NaN and no infinity; a finite sum, which is cheap, proves it."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def inverse(matrix: Tensor) -> Tensor:

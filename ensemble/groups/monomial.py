@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensemble.groups.element import TOLERANCE, GroupElement, identity, product, span
+from ensemble.groups.element import TOLERANCE, GroupElement, identity, monomial_values, product, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,7 @@ class Permutation:
 
     def explain(self, matrix: Tensor) -> tuple[bool, str]:
         """Return whether every row and column holds a single 1."""
-        monomial, reason = _explain_monomial(matrix)
-        values = matrix[matrix.abs() > TOLERANCE]
-        if not monomial:
-            return False, reason
-        return bool(((values - 1).abs() < TOLERANCE).all()), f"expected entries 0 and 1, got {span(values)}"
+        return _explain_entries(matrix, signed=False)
 
     def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> GroupElement:
         """Return a uniform permutation; the group is discrete, so `scale` is ignored."""
@@ -57,11 +53,7 @@ class SignedPermutation:
 
     def explain(self, matrix: Tensor) -> tuple[bool, str]:
         """Return whether every row and column holds a single entry of size 1."""
-        monomial, reason = _explain_monomial(matrix)
-        values = matrix[matrix.abs() > TOLERANCE]
-        if not monomial:
-            return False, reason
-        return bool(((values.abs() - 1).abs() < TOLERANCE).all()), f"expected entries 0, 1, -1, got {span(values)}"
+        return _explain_entries(matrix, signed=True)
 
     def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> GroupElement:
         """Return a uniform signed permutation; the group is discrete, so `scale` is ignored."""
@@ -83,9 +75,8 @@ class PositiveScaling:
 
     def explain(self, matrix: Tensor) -> tuple[bool, str]:
         """Return whether the matrix is diagonal with positive entries."""
-        diagonal = matrix.diagonal()
-        off = float((matrix - torch.diag(diagonal)).abs().max())
-        return off < TOLERANCE and bool((diagonal > 0).all()), f"off-diagonal {off:.3g}, diagonal {span(diagonal)}"
+        diagonal, reason = _diagonal(matrix)
+        return diagonal and bool((matrix.diagonal() > 0).all()), reason
 
     def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> GroupElement:
         """Return diag(exp(scale N(0, 1)))."""
@@ -123,9 +114,8 @@ class NonzeroScaling:
 
     def explain(self, matrix: Tensor) -> tuple[bool, str]:
         """Return whether the matrix is diagonal without zeros on it."""
-        diagonal = matrix.diagonal()
-        off = float((matrix - torch.diag(diagonal)).abs().max())
-        return off < TOLERANCE and bool((diagonal != 0).all()), f"off-diagonal {off:.3g}, diagonal {span(diagonal)}"
+        diagonal, reason = _diagonal(matrix)
+        return diagonal and bool((matrix.diagonal() != 0).all()), reason
 
     def sample(self, hidden: int, *, scale: float, rng: torch.Generator) -> GroupElement:
         """Return diag(±exp(scale N(0, 1))) with fair signs."""
@@ -134,7 +124,18 @@ class NonzeroScaling:
         return GroupElement(torch.diag(signs * torch.exp(scale * noise)), self)
 
 
-def _explain_monomial(matrix: Tensor) -> tuple[bool, str]:
-    support = matrix.abs() > TOLERANCE
-    single = bool((support.sum(0) == 1).all()) and bool((support.sum(1) == 1).all())
-    return single, "expected one entry in every row and column"
+def _explain_entries(matrix: Tensor, signed: bool) -> tuple[bool, str]:
+    """Return whether every row and column holds one entry of size 1, negative only if `signed`."""
+    values = monomial_values(matrix)
+    if values is None:
+        return False, "expected one entry in every row and column"
+    sizes = values.abs() if signed else values
+    wanted = "0, 1, -1" if signed else "0 and 1"
+    return bool(((sizes - 1).abs() < TOLERANCE).all()), f"expected entries {wanted}, got {span(values)}"
+
+
+def _diagonal(matrix: Tensor) -> tuple[bool, str]:
+    """Return whether nothing but the diagonal is above the tolerance."""
+    diagonal = matrix.diagonal()
+    above = int(torch.count_nonzero(matrix.abs() > TOLERANCE)), int(torch.count_nonzero(diagonal.abs() > TOLERANCE))
+    return above[0] == above[1], f"{above[0] - above[1]} entries off the diagonal, diagonal {span(diagonal)}"
