@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from attacks.building import build_attack
 from attacks.checks import Check, run_checks
 from attacks.findings import Findings, Run
 from attacks.gains import Comparison, compare, outcome_of, void_reasons
@@ -183,7 +184,7 @@ def _attack(findings: Findings, run: Run) -> AttackResult:
     unique = own & np.logical_and.reduce(others) if others else own
     threat = findings.evaluation.threats[run.threat]
     surrogate = findings.evaluation.surrogate(run.row)
-    built = run.row.build(threat.norm, surrogate)
+    built = build_attack(run.row, threat.norm, surrogate)
     return AttackResult(
         id=run.row.id,
         norm=threat.norm,

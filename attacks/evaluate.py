@@ -1,18 +1,22 @@
-"""`evaluate`: all shards of an evaluation, one after the other, in this process."""
+"""`evaluate`: all shards of an evaluation, one after the other, in this process.
+
+What runs attacks is imported by the call: who imports the package to read a report loads no attack library.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from attacks.data import DataDescription, LabelledData
-from attacks.evaluation import Evaluation
 from attacks.report import EvaluationReport
 from attacks.schema import NotRun
-from attacks.shards import merge, plan, run_shard
 from attacks.threat import ThreatModel
 from ensemble.generate import Progress
+
+if TYPE_CHECKING:
+    from attacks.evaluation import Evaluation
 
 
 def evaluate(
@@ -58,6 +62,8 @@ def evaluate(
     Raises:
         InputError: malformed points, networks or settings; nothing was run.
     """
+    from attacks.evaluation import Evaluation
+
     seed = int(torch.randint(0, 2**63 - 1, (1,), generator=rng, device=rng.device))
     evaluation = Evaluation(
         target=target,
@@ -77,7 +83,7 @@ def evaluate(
     return _with_unused(report, unused, suite) if unused else report
 
 
-def run_all(evaluation: Evaluation, *, progress: Callable[[Progress], None] | None = None) -> EvaluationReport:
+def run_all(evaluation: "Evaluation", *, progress: Callable[[Progress], None] | None = None) -> EvaluationReport:
     """Return the report of an evaluation, its shards run in order in this process.
 
     Args:
@@ -87,6 +93,8 @@ def run_all(evaluation: Evaluation, *, progress: Callable[[Progress], None] | No
     Returns:
         The sealed report.
     """
+    from attacks.shards import merge, plan, run_shard
+
     shards = plan(evaluation)
     results: dict[str, dict[str, Any]] = {}
     for done, shard in enumerate(shards, start=1):

@@ -13,14 +13,13 @@ from attacks.canonical import seed_from
 from attacks.controls import control_networks
 from attacks.data import DataDescription, check_inputs, check_labels
 from attacks.jury import BASE, Jury, assemble
+from attacks.modes import MODES
 from attacks.suites import AttackRow, Suite, suite_named
 from attacks.surrogates import Surrogate, stolen_base, target_itself
 from attacks.threat import ThreatModel, check_bounds
 from ensemble.digests import tensor_digest
 from ensemble.errors import InputError, UnknownName
 
-#: Serving modes that can be judged today: the mean of the members' probabilities.
-MODES = ("prob",)
 #: The audit subset: the points of the probes.
 AUDIT = 128
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attacks.building import build_attack
 from attacks.canonical import canonical_json, content_digest, seed_from
 from attacks.evaluation import Evaluation, levelset_version
 from attacks.examples import keep
@@ -199,7 +200,7 @@ def _run_attack(shard: Shard, evaluation: Evaluation, row: AttackRow) -> dict[st
     inputs, labels = _block(shard, evaluation)
     threat = evaluation.threats[shard.threat]
     surrogate = evaluation.surrogate(row)
-    attack = row.build(threat.norm, surrogate)
+    attack = build_attack(row, threat.norm, surrogate)
     judge = evaluation.jury.target if row.knowledge == "white_box" else None
     forwards = backwards = 0
     held: dict[str, Tensor] = {}

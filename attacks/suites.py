@@ -1,17 +1,14 @@
-"""Named, versioned lists of attacks. A suite is data; a row says what is run, on what, and with which parameters."""
+"""Named, versioned lists of attacks. A suite is data; a row says what is run, on what, and with which parameters.
+
+Reading a suite loads no attack library: `attacks.building` makes attacks of rows.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from attacks.gradient import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, Transfer, fgsm, pgd
-from attacks.noise import uniform_noise
-from attacks.surrogates import Surrogate
 from ensemble.errors import UnknownName
-
-#: The keep rule follows from what the attacker knows: only a white-box attacker may look at the served answer.
-_KEEP = MappingProxyType({"stolen_base": KEEP_SURROGATE_LOSS, "white_box": KEEP_SERVED_MARGIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +43,6 @@ class AttackRow:
     def gradient(self) -> bool:
         """Whether the attack uses gradients."""
         return self.kind != "noise"
-
-    def build(self, norm: str, surrogate: Surrogate) -> Any:
-        """Return the foolbox attack of this row.
-
-        Args:
-            norm: of the threat model.
-            surrogate: what is crafted on.
-
-        Returns:
-            A fixed-epsilon attack; without white-box knowledge it is wrapped in `Transfer`.
-        """
-        if self.kind == "noise":
-            return uniform_noise(norm)
-        attack = fgsm(norm) if self.kind == "fgsm" else pgd(norm, keep=_KEEP[self.knowledge], **self.parameters)
-        return attack if self.knowledge == "white_box" else Transfer(surrogate.model, attack)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values: part of the shard's key."""

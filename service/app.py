@@ -62,7 +62,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> Rooms:
-    # Imported here: these rooms load torch, the attack suites and the engine, which importing this module must not.
+    # Imported here: these rooms load torch and the engine's client, which importing this module must not.
     from service.catalogue.repository import ModelRepository
     from service.inference.pool import ModelPool
     from service.jobs.dbos_engine import DbosEngine, migrate_engine

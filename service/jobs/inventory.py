@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from attacks.evaluation import MODES
+from attacks.modes import MODES
 from attacks.suites import SUITES
 from attacks.threat import KNOWLEDGE, NORMS
 from service.catalogue import architectures

@@ -1,6 +1,6 @@
 """What the attacks package may load.
 
-Seen to fail with: `import fastapi` in `attacks/report.py`.
+Seen to fail with: `import fastapi` in `attacks/report.py`; attacks built by the suites' table itself.
 """
 
 import subprocess
@@ -21,3 +21,12 @@ def test_importing_ensemble_alone_leaves_foolbox_out() -> None:
     code = "import sys, ensemble; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"foolbox", "attacks"}
+
+
+def test_reading_reports_and_suites_leaves_foolbox_out() -> None:
+    """Who only reads a report, or a suite's table, loads neither foolbox nor the rooms that use it."""
+    code = "import sys, attacks, attacks.report, attacks.suites, attacks.modes; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "attacks.report" in loaded
+    assert not loaded & {"foolbox", "eagerpy", "attacks.shards", "attacks.gradient", "attacks.targets"}
