@@ -5,7 +5,7 @@ An operation that is in no table here mixes hidden units, or is unknown; both ar
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,9 @@ def _moving(node: fx.Node, what: Any, before: Shape, after: Shape) -> Unary | No
         freedom = EVERYTHING if what in _MEANS else MONOTONE
         kept = list(range(len(before))) if len(after) == len(before) else _kept(removed, len(before))
         return Unary(freedom, 1.0, _position(kept, removed), _at(kept))
+    if what is operator.getitem:
+        left = _sliced(node.args[1], len(before))
+        return None if left is None else Unary(EVERYTHING, 1.0, _position(left, ()), _nowhere)
     order = _axis_order(node, what, len(before))
     return None if order is None else Unary(EVERYTHING, 1.0, _position(order, ()), _at(order))
 
@@ -191,11 +194,24 @@ def _reduced(node: fx.Node, ndim: int) -> tuple[int, ...] | None:
     return tuple(dim % ndim for dim in dims if isinstance(dim, int))
 
 
+def _sliced(index: object, ndim: int) -> list[int | None] | None:
+    """Return the input axis at every output axis of x[index], None where the axis was cut; None for other indexing."""
+    entries = index if isinstance(index, tuple) else (index,)
+    if len(entries) > ndim or not all(isinstance(entry, int | slice) for entry in entries):
+        return None
+    whole = (*entries, *[slice(None)] * (ndim - len(entries)))
+    return [axis if entry == slice(None) else None for axis, entry in enumerate(whole) if isinstance(entry, slice)]
+
+
+def _nowhere(axis: int) -> int | None:
+    return None
+
+
 def _kept(removed: tuple[int, ...], ndim: int) -> list[int]:
     return [axis for axis in range(ndim) if axis not in removed]
 
 
-def _position(order: list[int], removed: tuple[int, ...]) -> Callable[[int], int | None]:
+def _position(order: Sequence[int | None], removed: tuple[int, ...]) -> Callable[[int], int | None]:
     return lambda axis: order.index(axis) if axis in order and axis not in removed else None
 
 
