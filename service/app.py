@@ -91,7 +91,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Rooms:
     return Rooms(
         settings=settings,
         pool=pool,
-        desk=JobDesk(settings, ledger, reconciler, repository),
+        desk=JobDesk(settings, ledger, reconciler, repository, broken=pool.broken),
         ledger=ledger,
         reports=ReportShelf(database),
         artifacts=ArtifactStore(settings.artifacts_folder),

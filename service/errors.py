@@ -6,6 +6,7 @@
         IdempotencyConflict       the same Idempotency-Key came with another body
       NotFound                    the named thing does not exist
         UnknownModel              no such model, version or view
+        UnusableModel             it is stored, but its files cannot be loaded
       MethodRefused               a host, an origin or an operation that is not allowed
       NotAcceptable               none of the offered media types is accepted
       TooLarge                    a body or a batch above its limit
@@ -62,6 +63,10 @@ class NotFound(ServiceError):
 
 class UnknownModel(NotFound):
     """No such model, version or view."""
+
+
+class UnusableModel(NotFound):
+    """The model is stored, but cannot be loaded: nothing that a client may wait for."""
 
 
 class MethodRefused(ServiceError):
@@ -151,7 +156,7 @@ HTTP_STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "UnsupportedMedia": 415,
         "StateConflict": 409,
         "Gone": 410,
-        "DamagedArtifact": 500,
+        "DamagedArtifact": 410,
         "Overloaded": 429,
         "NotReady": 503,
         "DeadlineExceeded": 504,

@@ -172,7 +172,7 @@ def _shape(value: Any, declared: TensorSpec, what: str, max_rows: int) -> tuple[
     if len(shape) != len(declared.shape) or shape[1:] != declared.shape[1:]:
         _refuse(f"{what}.shape", f"{list(declared.shape)}", value)
     if shape[0] < 1:
-        _refuse(f"{what}.shape", "at least one row", value)
+        raise MalformedRequest(f"{what}.shape: expected at least one row, got {_short(value)}; send some")
     if shape[0] > max_rows:
         raise TooLarge(f"{what}.shape: expected at most {max_rows} rows a request, got {_short(shape[0])}; split it")
     return shape
@@ -222,7 +222,7 @@ def _outputs(value: Any, signature: Signature) -> tuple[str, ...]:
 
 
 def _refuse(what: str, expected: str, got: Any) -> NoReturn:
-    raise MalformedRequest(f"{what}: expected {expected}, got {_short(got)}")
+    raise MalformedRequest(f"{what}: expected {expected}, got {_short(got)}; the model's metadata says what it takes")
 
 
 def _short(value: Any) -> str:

@@ -17,7 +17,7 @@ from ensemble import SymmetryEnsemble
 from ensemble.errors import LevelsetError, UnknownName
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.repository import ModelRepository
-from service.errors import NotReady, UnknownModel
+from service.errors import NotReady, UnknownModel, UnusableModel
 from service.inference.batcher import Batcher, Bounds, Results
 from service.inference.outputs import compute
 from service.inference.plans import FastestPlan
@@ -27,7 +27,7 @@ from service.settings import Settings
 
 LOG = logging.getLogger("levelset.models")
 WARM_UP: Final = 2.0  # seconds after which the warm-up of a model begins no further batch
-DAMAGED = "its stored artifact cannot be used; the server's log has the reason"
+DAMAGED = "its stored artifact cannot be used (the server's log has the reason)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +113,8 @@ class ModelPool:
 
         Raises:
             UnknownModel: no such model, version or member.
-            NotReady: it is stored but cannot answer.
+            UnusableModel: it is stored but cannot be loaded.
+            NotReady: models are still being loaded.
         """
         view = parse_view(name)
         versions = self.versions(view.ensemble)
@@ -123,15 +124,21 @@ class ModelPool:
         served = self._served[view.ensemble, chosen]
         info = served.info
         if view.member is not None and view.member >= info.members:
-            raise UnknownModel(f"model: expected a member below {info.members} of {view.ensemble!r}, got {view.member}")
+            raise UnknownModel(
+                f"model: expected a member below {info.members} of {view.ensemble!r}, got {view.member}; "
+                f"name one of {view.ensemble}.m0 to {view.ensemble}.m{info.members - 1}"
+            )
         signature = signature_of(view, input_shape=info.input_shape, num_classes=info.num_classes, members=info.members)
         return Address(view, served, signature)
 
-    def _absence(self, view: View, version: str | None) -> UnknownModel | NotReady:
+    def _absence(self, view: View, version: str | None) -> UnknownModel | UnusableModel | NotReady:
         broken = [found for name, found in self._broken if name == view.ensemble and version in (None, found)]
         if broken:
             reason = self._broken[view.ensemble, broken[-1]]
-            return NotReady(f"model {view.ensemble!r} version {broken[-1]} is not ready: {reason}", retry_after=30)
+            return UnusableModel(
+                f"model {view.ensemble!r}: expected a version that can be loaded, got version {broken[-1]}, but "
+                f"{reason}; restore it from a copy, or build it again"
+            )
         if not self.scanned:
             return NotReady("models are still being loaded; try again", retry_after=1)
         known = sorted({name for name, _ in self._served})

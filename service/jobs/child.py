@@ -7,6 +7,7 @@ from typing import Any
 
 from service.errors import ServiceError
 from service.jobs import frames
+from service.jobs.discretion import without_places
 from service.jobs.kinship import die_with_parent
 from service.settings import Settings
 
@@ -19,14 +20,15 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     from service.jobs.workbench import Workbench  # torch and foolbox only now, after the kinship is set
 
-    bench = Workbench(Settings())
+    settings = Settings()
+    bench = Workbench(settings)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         while True:
             try:
                 question = frames.receive(channel)
             except EOFError:
                 return
-            frames.send(channel, _answer(bench, question))
+            frames.send(channel, _answer(bench, question, settings))
 
 
 def _is_told(error: Exception) -> bool:
@@ -35,12 +37,12 @@ def _is_told(error: Exception) -> bool:
     return isinstance(error, LevelsetError | ServiceError)
 
 
-def _answer(bench: Any, question: dict[str, Any]) -> dict[str, Any]:
+def _answer(bench: Any, question: dict[str, Any], settings: Settings) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = bench.answer(question)
     except Exception as error:
         if _is_told(error):
-            return {"error": {"code": "invalid", "message": str(error)}}
+            return {"error": {"code": "invalid", "message": without_places(str(error), settings)}}
         LOG.exception("%s failed", question.get("do"))
         return {
             "error": {

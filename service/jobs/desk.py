@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from attacks.suites import SUITES
-from ensemble.errors import InputError, UnknownName
+from ensemble.errors import ArtifactError, InputError, UnknownName
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.repository import ModelRepository
 from service.errors import StateConflict, UnprocessableRequest
@@ -28,15 +28,23 @@ class JobDesk:
         ledger: the job rows.
         reconciler: tells the engine at once what the rows say.
         repository: the ensembles a job may name.
+        broken: returns `name/version -> reason` of what is stored and could not be loaded.
     """
 
     def __init__(
-        self, settings: Settings, ledger: JobLedger, reconciler: Reconciler, repository: ModelRepository
+        self,
+        settings: Settings,
+        ledger: JobLedger,
+        reconciler: Reconciler,
+        repository: ModelRepository,
+        *,
+        broken: Callable[[], Mapping[str, str]],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._reconciler = reconciler
         self._repository = repository
+        self._broken = broken
         self._sweep = threading.Lock()
         self._sizes: dict[tuple[str, str], tuple[int, tuple[int, ...], int]] = {}
 
@@ -105,32 +113,45 @@ class JobDesk:
 
     def _resolve(self, job: EvaluateJob) -> Mapping[str, Any]:
         """Return the specification with everything pinned that could change between now and the run."""
-        info = _named("target", lambda: self._repository.info(job.target))
+        info = self._target(job.target)
         suite = SUITES.get(job.suite.name)
         if suite is None:
             raise UnprocessableRequest(str(UnknownName("suite", job.suite.name, SUITES)), field="suite.name")
         if job.suite.version not in (None, suite.version):
             raise UnprocessableRequest(
-                f"suite.version: expected {suite.version!r} or none, got {job.suite.version!r}", field="suite.version"
+                f"suite.version: expected {suite.version!r} or none, got {job.suite.version!r}; leave it out",
+                field="suite.version",
             )
         spec = job.what()
         spec["data"]["n"] = self._count(job, info)
         spec["suite"] = {"name": suite.name, "version": suite.version}
         return spec | {"target_version": info.version, "target_digest": info.digest}
 
+    def _target(self, name: str) -> ModelInfo:
+        """Return the newest version of an ensemble, which a worker will be able to load as far as is known here."""
+        try:
+            info = _named("target", lambda: self._repository.info(name))
+        except ArtifactError:
+            raise _unusable(name, "its record cannot be read") from None
+        reason = self._broken().get(f"{info.name}/{info.version}")
+        if reason is not None:
+            raise _unusable(name, reason)
+        return info
+
     def _count(self, job: EvaluateJob, info: ModelInfo) -> int:
         held, shape, classes = self._size(job.data.name, job.data.split)
         if shape != tuple(info.input_shape) or classes > info.num_classes:
             raise UnprocessableRequest(
                 f"data.name: expected inputs {list(info.input_shape)} in {info.num_classes} classes as {job.target!r} "
-                f"takes, got {list(shape)} in {classes}",
+                f"takes, got {list(shape)} in {classes}; name the data set it was made for",
                 field="data.name",
             )
         count = held if job.data.n is None else job.data.n
         limit = min(held, self._settings.max_job_samples)
         if not 1 <= count <= limit:
             raise UnprocessableRequest(
-                f"data.n: expected between 1 and {limit} samples of {job.data.name!r} {job.data.split}, got {count}",
+                f"data.n: expected between 1 and {limit} samples of {job.data.name!r} {job.data.split}, got {count}; "
+                "ask for fewer, or leave it out for all",
                 field="data.n",
             )
         return count
@@ -142,11 +163,22 @@ class JobDesk:
         return self._sizes[name, split]
 
 
+def _unusable(name: str, reason: str) -> UnprocessableRequest:
+    return UnprocessableRequest(
+        f"target: expected an ensemble that can be loaded, got {name!r}, but {reason}; "
+        "restore it from a copy, or build it again",
+        field="target",
+    )
+
+
 def _named(field: str, find: Callable[[], Found]) -> Found:
     try:
         return find()
     except UnknownName as error:
         raise UnprocessableRequest(f"{field}: {error}", field=field) from error
     except InputError as error:  # its message may name a folder of this machine
-        message = f"{field}: expected one that is installed here, got one whose files are missing"
+        message = (
+            f"{field}: expected one that is installed here, got one whose files are missing or cannot be read; "
+            "put them where the operator's settings say, or name another"
+        )
         raise UnprocessableRequest(message, field=field) from error

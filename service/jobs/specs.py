@@ -49,10 +49,11 @@ class ThreatSpec(_Strict):
     def _inside_bounds(self) -> "ThreatSpec":
         if self.bounds != (0.0, 1.0):
             raise ValueError(
-                f"expected bounds [0, 1], in which every served model takes its inputs, got {list(self.bounds)}"
+                f"expected bounds [0, 1], in which every served model takes its inputs, got {list(self.bounds)}; "
+                "leave them out, and give radii in that unit"
             )
         if max(self.epsilons) > 1e3:
-            raise ValueError(f"expected radii of at most 1000, got {max(self.epsilons):g}")
+            raise ValueError(f"expected radii of at most 1000, got {max(self.epsilons):g}; lower them")
         return self
 
 

@@ -9,8 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from service.errors import HIDDEN, HttpError, ServiceError, to_http
+from service.errors import HIDDEN, DamagedArtifact, HttpError, ServiceError, to_http
 from service.routes.middleware import request_id
+from service.routes.wording import sentence
 from service.web.pages import render_error
 from service.web.policy import PAGE_POLICY
 
@@ -66,7 +67,7 @@ def unexpected(request: Request, error: Exception) -> Response:
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
     mapped = to_http(error)
-    if mapped.status == 500:
+    if mapped.status == 500 or isinstance(error, DamagedArtifact):
         LOG.error("request %s failed", request_id(request.scope), exc_info=error)
     return _respond(request, mapped)
 
@@ -87,7 +88,7 @@ async def _on_framework_error(request: Request, error: Exception) -> Response:
 async def _on_invalid_body(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    listed = [{"field": _path(item["loc"]), "message": _plain(item["msg"])} for item in error.errors()[:32]]
+    listed = [{"field": _path(item["loc"]), "message": sentence(item)} for item in error.errors()[:32]]
     unreadable = any(item["type"] == "json_invalid" for item in error.errors())
     detail = f"{listed[0]['field']}: {listed[0]['message']}" if listed else "the request is not valid"
     mapped = HttpError(400 if unreadable else 422, detail)
@@ -101,7 +102,3 @@ def _respond(request: Request, error: HttpError, *, errors: Sequence[Mapping[str
 
 def _path(location: Sequence[Any]) -> str:
     return ".".join(str(part)[:80] for part in location if part != "body") or "body"
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ")

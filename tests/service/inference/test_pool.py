@@ -13,7 +13,7 @@ import pytest
 
 from ensemble.execution import PLANS
 from service.catalogue.repository import ModelRepository
-from service.errors import NotReady, UnknownModel
+from service.errors import UnknownModel, UnusableModel
 from service.inference.pool import ModelPool
 from service.settings import Settings
 from tests.service.inference.models import MEMBERS, copy_models, damage, duplicate
@@ -71,7 +71,7 @@ def test_a_new_version_is_served_without_a_restart(tmp_path: Path, tmp_path_fact
     play(tmp_path, scene)
 
 
-def test_a_damaged_artifact_is_not_ready_with_a_reason(
+def test_a_damaged_artifact_is_not_served_with_a_reason(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """A damaged version is reported, names no path, and its neighbour answers."""
@@ -80,7 +80,7 @@ def test_a_damaged_artifact_is_not_ready_with_a_reason(
     damage(models, "broken", "1")
 
     async def scene(pool: ModelPool) -> None:
-        with pytest.raises(NotReady, match="cannot be used") as caught:
+        with pytest.raises(UnusableModel, match="cannot be used") as caught:
             pool.resolve("broken")
         assert str(tmp_path) not in str(caught.value)
         assert list(pool.broken()) == ["broken/1"]

@@ -1,6 +1,6 @@
 """Artifacts: whole or absent, checked on every read.
 
-Seen to fail: the digest not compared on read; the temporary file left behind.
+Seen to fail: the digest not compared on read; the temporary file left behind; a damaged file kept because it is there.
 """
 
 from pathlib import Path
@@ -37,6 +37,15 @@ def test_damage_is_seen(tmp_path: Path) -> None:
         store.get(name)
     with pytest.raises(Gone):
         store.get("../../etc/passwd")
+
+
+def test_putting_again_mends_damage(tmp_path: Path) -> None:
+    """Running a job again, as the error says, brings a damaged file back."""
+    store = ArtifactStore(tmp_path)
+    name = store.put(b"abc")
+    files(tmp_path)[0].write_bytes(b"ab")
+    assert store.put(b"abc") == name
+    assert store.get(name) == b"abc"
 
 
 def test_a_damaged_result_is_computed_again(tmp_path: Path) -> None:

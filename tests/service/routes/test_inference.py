@@ -162,12 +162,12 @@ def test_what_is_not_offered_is_refused(client: httpx.Client) -> None:
     assert "binary" in error_of(client.post("/v2/models/digits/infer", content=b"x", headers=headers), 400)
 
 
-def test_a_damaged_model_is_not_ready_and_says_why(client: httpx.Client) -> None:
-    """A corrupt artifact makes its model 503 with a reason; the server itself stays ready."""
+def test_a_damaged_model_does_not_answer_and_says_why(client: httpx.Client) -> None:
+    """A corrupt artifact makes its model 404 with a reason, since waiting mends nothing; the server stays ready."""
     response = client.get("/v2/models/broken/ready")
-    assert "cannot be used" in error_of(response, 503)
-    assert response.headers["Retry-After"]
-    error_of(client.post("/v2/models/broken/infer", json=request(images(1))), 503)
+    assert "cannot be used" in error_of(response, 404)
+    assert "Retry-After" not in response.headers
+    error_of(client.post("/v2/models/broken/infer", json=request(images(1))), 404)
     assert client.get("/v2/health/ready").status_code == 200
     listed = {model["name"]: model["ready"] for model in client.get("/api/v1/models").json()["data"]}
     assert listed == {"digits": True, "broken": False}
