@@ -166,8 +166,6 @@ class _Walk:
         if reason:
             raise Refused(reason)
         self.parts[layer, role] = Part(self.checks.ref(layer), role, degree)
-        if degree != 1:
-            self.freedom &= SEPARATE
 
     def split(self, groups: int, layer: fx.Node) -> None:
         finer, coarser = max(groups, self.blocks), min(groups, self.blocks)

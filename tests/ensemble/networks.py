@@ -38,11 +38,13 @@ class LinearStream(nn.Module):
         self.stem = nn.Conv2d(1, 4, 3)
         self.expand = nn.ModuleList(nn.Conv2d(4, 6, 1) for _ in range(2))
         self.project = nn.ModuleList(nn.Sequential(nn.Conv2d(6, 4, 1, bias=False), nn.BatchNorm2d(4)) for _ in range(2))
+        self.mixer = nn.Conv2d(4, 4, 1)
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits `[batch 3]` of images `[batch 1 8 8]`."""
         x = self.stem(x)
+        x = x + self.mixer(x)
         for expand, project in zip(self.expand, self.project, strict=True):
             x = x + project(F.silu(expand(x)))
         return self.head(x.mean([2, 3]))

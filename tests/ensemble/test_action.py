@@ -2,7 +2,8 @@
 
 Seen to fail: mix_input without the inverse; reflect with the sign of s_1 dropped; the cocycle in the wrong order;
 completed basis without the completion; pi built from sigma(gz) and sigma(z) exchanged; a rider's bias left behind; a
-gate's layers scaled; a stream's reader left out; the degree ignored behind a square; Delta with the other sign.
+site's last part left out; a layer that both reads and writes acted on once only; the degree ignored behind a square;
+Delta with the other sign.
 """
 
 from collections.abc import Callable, Mapping

@@ -46,7 +46,8 @@ def test_the_bound_holds_and_the_measurement_is_the_change(seed: int, samples: i
         nearest = min(float(torch.linalg.vector_norm(x - X[:, [j]])) for j in range(samples))
         assert float(found.distance[index]) == pytest.approx(nearest, rel=1e-5, abs=1e-6)
         assert_close(found.change[index], torch.linalg.vector_norm(member(x) - base(x)))
-    constant = float(torch.linalg.matrix_norm(member.U, 2) * torch.linalg.matrix_norm(member.V, 2)) + base.norms()
+    constant = sum(float(torch.linalg.svdvals(two.U)[0] * torch.linalg.svdvals(two.V)[0]) for two in (base, member))
+    assert_close(found.bound, constant * found.distance + found.on_batch)
     assert 0 < found.measured_rate <= constant + found.on_batch / float(found.distance.min())
 
 

@@ -1,8 +1,8 @@
 """Finding sites, and refusing what only looks like one.
 
 Seen to fail: shortcut and upper output exchanged; a second reader of the activation ignored; calls not counted; a
-gate's writer of degree 1; tokens flattened like channels; pooling over the hidden axis; ties looked for in used layers
-only.
+gate's writer of degree 1; units followed through a reshape by their number alone; pooling over the hidden axis; ties
+looked for in used layers only; a depthwise layer that lets mixtures pass; sums on the units not counted.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from ensemble.groups import (
     DirectSum,
     GeneralLinear,
     Group,
+    NonzeroScaling,
     Permutation,
     PositiveScaling,
     Product,
@@ -30,7 +31,7 @@ from ensemble.groups import (
 )
 from ensemble.sites import Role, survey
 from tests.ensemble.cases import ResidualNet, images, mlp, plain_cnn, randomised
-from tests.ensemble.networks import SqueezeExciteNet, inverted_block
+from tests.ensemble.networks import GroupedNet, SqueezeExciteNet, inverted_block
 
 MONOMIAL = Product(Permutation(), PositiveScaling())
 
@@ -190,6 +191,22 @@ def test_the_stream_of_a_residual_network_is_coupled() -> None:
     assert "stream" in first.reason or "read by" in first.reason
 
 
+def test_a_stream_with_one_reader_behind_its_blocks_is_no_site() -> None:
+    """Stem, one residual block and head look like a lower and an upper layer, but the block writes the stream, too."""
+    found = survey(trace(GroupedNet().eval(), images(1)))
+    assert [site.name for site in found.sites] == ["conv2 -> conv3"]
+    assert "residual stream" in next(entry.reason for entry in found.refused if entry.layer == "stem")
+
+
+def test_a_depthwise_convolution_between_linear_layers_keeps_channels_apart() -> None:
+    """Without any activation scalings of either sign pass a depthwise convolution, mixtures do not."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)
+    )
+    (site,) = survey(trace(network.eval(), images(1))).coupled
+    assert site.exact_group == Product(Permutation(), NonzeroScaling())
+
+
 def test_linear_layers_with_nothing_between_admit_every_invertible_matrix() -> None:
     """Two affine maps in a row are no site for a refit, but the whole general linear group is exact between them."""
     found = survey(trace(nn.Sequential(nn.Conv2d(1, 4, 3), nn.AvgPool2d(2), nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Flatten(),
@@ -239,7 +256,14 @@ def test_ways_to_pool_before_the_head(pool: Callable[[Tensor], Tensor], group: G
 
 
 @pytest.mark.parametrize(
-    "pool", [lambda x: x.flatten(1), lambda x: F.avg_pool1d(x, 2).flatten(1), lambda x: x.reshape(x.size(0), -1)]
+    "pool",
+    [
+        lambda x: x.flatten(1),
+        lambda x: x.reshape(x.size(0), -1),
+        lambda x: x.reshape(x.size(0), 6, 2).mean(2),
+        lambda x: F.avg_pool1d(x, 3, 1, 1).mean(1),
+        lambda x: F.max_pool2d(x, 3, 1, 1).mean(1),
+    ],
 )
 def test_tokens_are_not_mistaken_for_channels(pool: Callable[[Tensor], Tensor]) -> None:
     """Behind a Linear layer units lie on the last axis: flattening tokens into them is refused, not misread."""
