@@ -1,5 +1,6 @@
 """What this installation can do: collected once at start, from the tables themselves."""
 
+from functools import cache
 from importlib.metadata import version
 
 from attacks.modes import MODES
@@ -22,7 +23,7 @@ def take_inventory(settings: Settings) -> Capabilities:
         threat_models=tuple(KNOWLEDGE),
         norms=tuple(NORMS),
         datasets=tuple(data_sets.names(settings)),
-        architectures=tuple(architectures.known()),
+        architectures=cache(lambda: tuple(architectures.known())),
         modes=MODES,
         versions={name: version(name) for name in ("torch", "foolbox", "dbos")},
     )

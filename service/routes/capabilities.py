@@ -1,6 +1,6 @@
 """`/api/v1/models`, `/datasets`, `/capabilities`: what a request may name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ router = APIRouter(prefix="/api/v1", tags=["catalogue"])
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this installation can do, collected once at start."""
+    """What this installation can do, collected at start; the architectures when first asked, since they load much."""
 
     suites: Mapping[str, Any]
     threat_models: tuple[str, ...]
     norms: tuple[str, ...]
     datasets: tuple[str, ...]
-    architectures: tuple[str, ...]
+    architectures: Callable[[], tuple[str, ...]]
     modes: tuple[str, ...]
     versions: Mapping[str, str]
 
@@ -72,7 +72,7 @@ def capabilities(request: Request) -> JSONResponse:
             "threat_models": list(found.threat_models),
             "norms": list(found.norms),
             "datasets": list(found.datasets),
-            "architectures": list(found.architectures),
+            "architectures": list(found.architectures()),
             "modes": list(found.modes),
             "limits": {
                 "max_request_rows": settings.max_request_rows,

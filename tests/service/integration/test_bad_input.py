@@ -5,7 +5,6 @@ framework's own words in place of what came; a path in the error of a job; 503 f
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
-from service.settings import Settings
-from tests.service.inference.models import copy_models, damage, duplicate
-from tests.service.integration.service_process import Service, running
+from tests.service.integration.service_process import Service
 
 GREY: Any = np.full((1, 1, 8, 8), 0.5)
-PLACES = ("/tmp", "/work", "/root", "/home", "site-packages", "Traceback", "File \"")
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a registered data set."""
-    path = tmp_path_factory.mktemp("street files") / "street.npz"
-    images = np.random.default_rng(0).random((60, 8, 8), dtype=np.float32)
-    np.savez(path, x=images, y=np.arange(60) % 10)
-    return path
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, street: Path) -> Iterator[Service]:
-    """Yield a service with one good ensemble and three that cannot be used."""
-    data = tmp_path_factory.mktemp("bad")
-    models = copy_models(tmp_path_factory, data)
-    for name in ("damaged", "foreign", "norecord"):
-        duplicate(models, "digits", "1", new_name=name, new_version="1")
-    damage(models, "damaged", "1")
-    manifest = models / "foreign" / "1" / "artifact" / "manifest.json"
-    unknown = {"architecture": {"key": "nobody/net", "options": {}}}
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | unknown))
-    (models / "norecord" / "1" / "model.json").write_text("{")
-    datasets = {"street": f"npz:{street}", "gone": f"npz:{street.parent}/gone.npz"}
-    with running(Settings(data=data, port=0, datasets=datasets)) as service:
-        yield service
+PLACES = ("/tmp", "/work", "/root", "/home", "site-packages", "Traceback", 'File "')
 
 
 def refused(response: httpx.Response, status: int) -> str:
@@ -154,11 +125,12 @@ JOBS: dict[str, tuple[Any, str]] = {
 def test_jobs_that_cannot_run(service: Service, case: str) -> None:
     """Each is a 422 problem that names the field, and no job is stored."""
     body, words = JOBS[case]
+    before = service.client.get("/api/v1/jobs").json()
     response = post(service, body)
     assert words in refused(response, 422)
     assert response.headers["Content-Type"].startswith("application/problem+json")
     assert response.json()["errors"][0]["field"]
-    assert service.client.get("/api/v1/jobs").json()["data"] == []
+    assert service.client.get("/api/v1/jobs").json() == before
     assert is_well(service)
 
 

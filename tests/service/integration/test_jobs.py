@@ -5,24 +5,10 @@ Seen to fail: results of shards not stored; the seed of a job drawn at run time.
 
 import os
 import signal
-from collections.abc import Iterator
-
-import pytest
 
 from service.jobs.dbos_engine import VERSION, DbosEngine
 from service.jobs.states import EngineStatus
-from service.settings import Settings
-from tests.service.inference.models import copy_models
-from tests.service.integration.service_process import Service, children, is_alive, running
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Yield a service with the model `digits`."""
-    data = tmp_path_factory.mktemp("service")
-    copy_models(tmp_path_factory, data)
-    with running(Settings(data=data, port=0, drain_grace=5.0)) as service:
-        yield service
+from tests.service.integration.service_process import Service, children, is_alive
 
 
 def test_a_job_ends_in_a_report(service: Service) -> None:

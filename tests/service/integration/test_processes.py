@@ -13,28 +13,22 @@ from service.errors import MethodRefused
 from service.settings import Settings
 from service.supervisor import serve
 from tests.service.inference.models import copy_models
-from tests.service.integration.service_process import SERVE, is_alive, running
+from tests.service.integration.service_process import SERVE, Service, is_alive, running
 
 
-def test_one_folder_one_service_one_stop(tmp_path: Path) -> None:
-    """A second service on the folder is refused; SIGTERM ends all three processes with code 0."""
-    settings = Settings(data=tmp_path, port=0)
-    with running(settings) as service:
-        second = subprocess.run(
-            [sys.executable, "-c", SERVE], env={**settings.to_environment()}, capture_output=True, text=True, timeout=60
-        )
-        assert second.returncode != 0
-        assert "DataFolderInUse" in second.stderr
-        service.until(lambda: len(service.family()) == 3)
-        family = service.family()
-        assert service.close() == 0
-        assert [pid for pid in family if is_alive(pid)] == []
-        assert not (tmp_path / "service.json").exists()
-        assert "Traceback" not in (tmp_path / "log.txt").read_text()
+def test_a_second_service_on_a_folder_is_refused(service: Service) -> None:
+    """The folder is owned while its service runs, which goes on undisturbed."""
+    environment = {**service.settings.to_environment()}
+    second = subprocess.run(
+        [sys.executable, "-c", SERVE], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert second.returncode != 0
+    assert "DataFolderInUse" in second.stderr
+    assert service.is_ready()
 
 
-def test_kill_everything_in_the_middle(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Kill -9 of the supervisor takes all with it; the next start finishes the job with committed shards kept."""
+def test_kill_everything_then_stop_in_order(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kill -9 takes all with it, the next start ends the job in the same report, SIGTERM ends all with code 0."""
     copy_models(tmp_path_factory, tmp_path)
     settings = Settings(data=tmp_path, port=0)
     with running(settings) as service:
@@ -48,6 +42,12 @@ def test_kill_everything_in_the_middle(tmp_path: Path, tmp_path_factory: pytest.
         assert service.job(job_id)["progress"]["shards_done"] >= 10
         job = service.wait_for_end(job_id)
         assert service.report(job)["report_digest"] == service.undisturbed_digest(job_id)
+        family = service.family()
+        assert len(family) == 3
+        assert service.close() == 0
+        assert [pid for pid in family if is_alive(pid)] == []
+        assert not (tmp_path / "service.json").exists()
+        assert "Traceback" not in (tmp_path / "log.txt").read_text()
 
 
 def test_an_open_address_needs_consent(tmp_path: Path) -> None:
