@@ -12,6 +12,7 @@ dictionary loads strictly into torchvision's own class. Finished networks are sk
 
 import argparse
 import copy
+import gc
 import json
 import math
 import os
@@ -125,7 +126,7 @@ def examine_network(name: str, network: nn.Module, size: int) -> Examined:
     found = survey(traced)
     with torch.inference_mode():
         before = network(x)
-    batch_error = max(_batch_error(site, traced, x, rng) for site in found.sites)
+    batch_error = _batch_error(found.sites, traced, x, rng)
     planted_error = _relative(_planted(network, traced, found.sites, rng), before, x)
     attention = len(attention_sites(network))
     member, strict = _member(network, found, x, rng)
@@ -243,13 +244,21 @@ def _relative(network: nn.Module, before: Tensor, x: Tensor) -> float:
         return float((network(x) - before).abs().max() / before.abs().max())
 
 
-def _batch_error(site: Site, traced: TracedNetwork, x: Tensor, rng: torch.Generator) -> float:
+def _batch_error(sites: Sequence[Site], traced: TracedNetwork, x: Tensor, rng: torch.Generator) -> float:
+    """Return the largest error over sites of the data-dependent action on its batch."""
+    starts = [traced.node(site.preactivation) for site in sites]
+    with torch.inference_mode():
+        values = traced.run(starts, {traced.input: x}, {})
+    return max(
+        _site_error(site, _tensor(values[start]), traced, rng) for site, start in zip(sites, starts, strict=True)
+    )
+
+
+def _site_error(site: Site, z: Tensor, traced: TracedNetwork, rng: torch.Generator) -> float:
     """Return the error of U' = U + (T - U A) A^+ on at most `ROWS` rows, in units of 1e-13 kappa(A) scale."""
     start, end = traced.node(site.preactivation), traced.node(site.upper_input)
     upper = fold(traced.graph, site.upper)
     with torch.inference_mode():
-        z = traced.run([start], {traced.input: x}, {})[start]
-        assert isinstance(z, Tensor)
         clean, moved = (
             regressor_rows(upper, _tensor(traced.run([end], {start: value}, {})[end]))
             for value in (z, _mixed(z, site, rng))
@@ -262,14 +271,12 @@ def _batch_error(site: Site, traced: TracedNetwork, x: Tensor, rng: torch.Genera
 
 
 def _mixed(z: Tensor, site: Site, rng: torch.Generator) -> Tensor:
-    """Return g z with g block-diagonal in GL, blocks of at most 32 units: whole matrices of thousands take minutes."""
+    """Return g z with g in GL made of equal blocks of at most 32 units: whole matrices of thousands take minutes."""
     axis = site.channel_axis % z.ndim
     size = math.gcd(site.hidden // site.blocks, 32)
-    blocks = torch.stack(
-        [GeneralLinear().sample(size, scale=0.5, rng=rng).matrix for _ in range(site.hidden // size)]
-    ).to(z)
-    split = z.movedim(axis, 0).reshape(len(blocks), size, -1)
-    mixed: Tensor = torch.bmm(blocks, split).reshape(z.movedim(axis, 0).shape).movedim(0, axis)
+    block = GeneralLinear().sample(size, scale=0.5, rng=rng).matrix.to(z)
+    split = z.movedim(axis, 0).reshape(site.hidden // size, size, -1)
+    mixed: Tensor = torch.matmul(block, split).reshape(z.movedim(axis, 0).shape).movedim(0, axis)
     return mixed
 
 
@@ -328,6 +335,7 @@ def main() -> None:
         if name not in records or arguments.again:
             records[name] = examine(name)
             _write(records)
+            gc.collect()  # graphs hold their nodes in cycles, and a node may hold a network
         r = records[name]
         print(
             f"{name:22}{r.sites:6}{r.streams:8}{r.attention:5}{r.refused:8}  {r.exact_error:8.1e}{r.planted_error:9.1e}"
