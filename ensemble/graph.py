@@ -225,9 +225,6 @@ def check_network(network: nn.Module, inputs: Tensor) -> None:
         )
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    for name, tensor in floating.items():
-        if not all_finite(tensor):
-            raise InputError(f"weight {name}: expected finite values, got NaN or infinity; load a sound checkpoint")
     for quality in ("device", "dtype"):
         found = {str(getattr(tensor, quality)) for tensor in floating.values()}
         if len(found) > 1:
@@ -236,6 +233,9 @@ def check_network(network: nn.Module, inputs: Tensor) -> None:
             raise InputError(
                 f"expected inputs of {quality} {found.pop()} (the network's), got {getattr(inputs, quality)}"
             )
+    for name, tensor in floating.items():
+        if not all_finite(tensor):
+            raise InputError(f"weight {name}: expected finite values, got NaN or infinity; load a sound checkpoint")
 
 
 def _innermost(error: BaseException) -> str:

@@ -371,6 +371,14 @@ def test_bad_networks_and_inputs() -> None:
         find_sites(network.eval(), torch.zeros(1, 6, dtype=torch.float64))
     with pytest.raises(TraceError, match=r"shape \(1, 5\)"):
         find_sites(network, torch.zeros(1, 5))
+    mixed = mlp().eval()
+    mixed[2].double()
+    with pytest.raises(InputError, match=r"one dtype, got \['torch.float32', 'torch.float64'\]"):
+        find_sites(mixed, torch.zeros(1, 6))
+    scattered = mlp().eval()
+    scattered[2].to("meta")
+    with pytest.raises(InputError, match=r"one device, got \['cpu', 'meta'\]"):
+        find_sites(scattered, torch.zeros(1, 6))
     broken = randomised(mlp())
     with torch.no_grad():
         broken[0].weight[0, 0] = float("nan")
