@@ -7,6 +7,8 @@ mode (grey or RGB), and another size is an error.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from service.catalogue.datasets.values import DataSet, Indices
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 LOSSY = {"JPEG", "WEBP"}
+GREY = ("1", "L")
+DEEP = ("I", "F")  # Pillow's modes of 16 and 32 bits
 LARGEST = 4096 * 4096  # pixels; a larger image is refused before it is decoded
 
 
@@ -60,20 +64,10 @@ def decode(path: Path, mode: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uin
     """Return the pixels of an image file as uint8 `[C H W]` in the colour mode `L` or `RGB`.
 
     Raises:
-        InputError: the file is damaged, of another format than its suffix says, or too large.
+        InputError: the file is damaged, of another format than its suffix says, too large, or deeper than 8 bits.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as image:
-                if image.width * image.height > LARGEST:
-                    raise ValueError(f"{image.width}x{image.height} pixels")
-                array = np.asarray(image.convert(mode), dtype=np.uint8)
-    except (OSError, ValueError, Warning, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"image {path.name}: expected a readable {FORMATS[path.suffix.lower()]} of at most {LARGEST} pixels, got "
-            f"one that cannot be read ({error}); replace or remove the file"
-        ) from error
+    with _opened(path) as image:
+        array = np.asarray(image.convert(mode), dtype=np.uint8)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
@@ -118,12 +112,28 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _is_colour(path: Path) -> bool:
+    with _opened(path) as image:
+        return image.mode not in GREY
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Yield an image; whatever is wrong with its file, found now or while it is decoded, is one kind of error."""
+    kind = FORMATS[path.suffix.lower()]
     try:
-        with Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as image:
-            return image.mode not in ("1", "L", "I;16")
-    except OSError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with Image.open(path, formats=[kind]) as image:
+                if image.width * image.height > LARGEST:
+                    raise ValueError(f"{image.width}x{image.height} pixels")
+                if image.mode.startswith(DEEP):
+                    raise ValueError(f"mode {image.mode}, which would be clipped")
+                yield image
+    # Pillow's readers raise SyntaxError for a broken chunk.
+    except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
         raise InputError(
-            f"image {path.name}: expected a readable image, got {error}; replace or remove the file"
+            f"image {path.name}: expected a readable {kind} of at most {LARGEST} pixels and 8 bits a channel, got one "
+            f"that cannot be read ({error}); convert, replace or remove the file"
         ) from error
 
 

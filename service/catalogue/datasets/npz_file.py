@@ -55,11 +55,15 @@ class JpegSource:
         Raises:
             InputError: a stream is no JPEG or has another size.
         """
-        images = np.stack([_decode(self.streams[self.starts[i] : self.ends[i]].tobytes()) for i in indices])
-        if images.shape[1:] != self.shape:
-            raise InputError(
-                f"encoded images: expected {list(self.shape)}, got {list(images.shape[1:])}; encode one size only"
-            )
+        images = np.empty((len(indices), *self.shape), dtype=np.uint8)
+        for row, index in enumerate(indices):
+            image = _decode(self.streams[self.starts[index] : self.ends[index]].tobytes())
+            if image.shape != self.shape:
+                raise InputError(
+                    f"encoded image {index}: expected {list(self.shape)} like the first, got {list(image.shape)}; "
+                    "encode one size only"
+                )
+            images[row] = image
         return torch.from_numpy(images).float() / 255.0
 
 
@@ -182,7 +186,12 @@ def _labels(array: NDArray[Any], count: int, path: Path) -> Indices:
 
 def _class_names(arrays: Arrays, labels: Indices, path: Path) -> tuple[str, ...]:
     needed = int(labels.max()) + 1
-    names = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else tuple(map(str, range(needed)))
+    if needed > len(labels):
+        raise InputError(
+            f".npz data set {path.name}: expected labels below the number of images, {len(labels)}, got "
+            f"{needed - 1}; number the classes from 0 on"
+        )
+    names = tuple(map(str, arrays["classes"].ravel() if "classes" in arrays else range(needed)))
     if len(names) < needed:
         raise InputError(
             f".npz data set {path.name}: expected a name for each of {needed} classes, got {len(names)}; "
@@ -199,5 +208,5 @@ def _decode(stream: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(stream), formats=["JPEG"]) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1)
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"encoded image: expected a JPEG stream, got {error}; check the offsets") from error

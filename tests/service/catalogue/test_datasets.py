@@ -171,6 +171,32 @@ def test_an_oversized_image_is_refused_before_it_is_decoded(tmp_path: Path, monk
         datasets.load(f"folder:{root}")
 
 
+def test_a_sixteen_bit_image_is_refused(tmp_path: Path) -> None:
+    """Its levels would be clipped to 255, not scaled."""
+    root = write_folder(tmp_path / "pets", mode="L")
+    Image.fromarray(np.full((6, 6), 300, dtype=np.uint16)).save(root / "cat" / "000.png")
+    with pytest.raises(InputError, match="mode I;16"):
+        datasets.load(f"folder:{root}")
+
+
+@pytest.mark.parametrize(("suffix", "form"), sorted(image_folder.FORMATS.items()))
+def test_a_damaged_image_is_read_or_refused(tmp_path: Path, suffix: str, form: str) -> None:
+    """Whatever bytes are flipped or cut off, there is no third outcome."""
+    path, rng = tmp_path / f"x{suffix}", np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(path, form)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    refused = 0
+    for _ in range(300):
+        damaged = whole.copy()
+        damaged[rng.integers(0, min(60, len(whole)), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(damaged[: rng.integers(1, len(whole) + 1)].tobytes())
+        try:
+            image_folder.decode(path, "RGB")
+        except InputError:
+            refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -228,18 +254,31 @@ def test_a_published_npz_keeps_its_test_images_apart(tmp_path: Path) -> None:
     assert all(float(source.part(name).inputs.max()) == 0.0 for name in NAMES[:-1])
 
 
-def test_encoded_images_are_decoded_from_their_own_bytes(tmp_path: Path) -> None:
-    """Image i is the JPEG between two offsets, of the training or of the test stream."""
+def encoded(folder: Path, *, last: tuple[int, int] = (8, 8)) -> dict[str, Any]:
+    """Return the arrays of a valid encoded .npz, the last test image of another size where asked."""
     arrays: dict[str, Any] = {}
     for kind, count, shade in (("train", 60, 40), ("test", 5, 200)):
         streams = []
         for index in range(count):
-            Image.new("RGB", (8, 8), (shade + index % 2, 0, 0)).save(tmp_path / "x.jpg", quality=100)
-            streams.append((tmp_path / "x.jpg").read_bytes())
+            size = last if (kind, index) == ("test", 4) else (8, 8)
+            Image.new("RGB", size, (shade + index % 2, 0, 0)).save(folder / "x.jpg", quality=100)
+            streams.append((folder / "x.jpg").read_bytes())
         arrays[f"{kind}_jpeg"] = np.frombuffer(b"".join(streams), np.uint8)
         arrays[f"{kind}_offsets"] = np.cumsum([0, *map(len, streams)])
         arrays[f"{kind}_labels"] = np.arange(count) % 2
-    source = load_npz(tmp_path, arrays)
+    return arrays
+
+
+def test_an_encoded_image_of_another_size_is_refused(tmp_path: Path) -> None:
+    """The message names the image and both sizes."""
+    source = load_npz(tmp_path, encoded(tmp_path, last=(8, 9)))
+    with pytest.raises(InputError, match=r"encoded image 64: expected \[3, 8, 8\] like the first, got \[3, 9, 8\]"):
+        source.part("test")
+
+
+def test_encoded_images_are_decoded_from_their_own_bytes(tmp_path: Path) -> None:
+    """Image i is the JPEG between two offsets, of the training or of the test stream."""
+    source = load_npz(tmp_path, encoded(tmp_path))
     part = source.part("test")
     assert (source.encoding, source.input_shape) == ("JPEG", (3, 8, 8))
     torch.testing.assert_close(part.inputs[:, 0, 0, 0] * 255, 200.0 + part.labels, atol=3, rtol=0)
@@ -258,6 +297,8 @@ def test_encoded_images_are_decoded_from_their_own_bytes(tmp_path: Path) -> None
         ({"x": np.full((60, 4, 4), 2.0)}, r"\[0, 1\]"),
         ({"x": np.full((60, 4, 4), np.nan)}, "finite"),
         ({"classes": np.array(["a"])}, "each of 3 classes"),
+        ({"classes": np.array("abc")}, "each of 3 classes"),
+        ({"y": np.full(60, 2**40)}, "labels below the number of images"),
     ],
 )
 def test_malformed_npz_arrays_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
