@@ -1,12 +1,13 @@
 """From trained weights and a data set to a stored ensemble, as one recorded step."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import ensemble
 from ensemble import Recipe
@@ -19,6 +20,7 @@ from service.catalogue.model_info import ModelInfo
 from service.catalogue.names import check_name
 from service.catalogue.repository import ModelRepository
 
+DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,2})?")
 ENOUGH = 500  # calibration images used where the caller names no number
 CALIBRATION = "calibration"
 
@@ -113,7 +115,7 @@ def count_classes(network: nn.Module, input_shape: Sequence[int]) -> int:
     """Return the number of classes a network answers for inputs of a shape `(C, H, W)`.
 
     Raises:
-        InputError: the network does not accept such inputs.
+        InputError: the network does not accept such inputs, or answers anything but logits `[batch classes]`.
     """
     device = next(network.parameters()).device
     try:
@@ -124,7 +126,12 @@ def count_classes(network: nn.Module, input_shape: Sequence[int]) -> int:
             f"input shape: expected one the network accepts, got {list(input_shape)} ({str(error)[:200]}); "
             "check the data set against the architecture"
         ) from error
-    return int(logits.shape[-1])
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
+        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(
+            f"network: expected logits [batch classes], got {got} for a batch of two; return the logits alone"
+        )
+    return int(logits.shape[1])
 
 
 def checked_device(name: str) -> torch.device:
@@ -133,10 +140,9 @@ def checked_device(name: str) -> torch.device:
     Raises:
         InputError: it is malformed or this machine does not have it.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device: expected cpu, cuda or cuda:<n>, got {name!r}; choose one of them") from error
+    if DEVICE.fullmatch(name) is None:
+        raise InputError(f"device: expected cpu, cuda or cuda:<n>, got {name!r}; choose one of them")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"device: expected one of this machine's {torch.cuda.device_count()} GPUs, got {name!r}; use cpu"

@@ -1,6 +1,7 @@
 """A user's own network from a Python file, for the command line only: `my_network.py:factory`."""
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -21,8 +22,8 @@ def build_from_file(reference: str, *, num_classes: int | None = None) -> nn.Mod
     """Return the network that the factory in a Python file builds, in eval mode. Runs that file.
 
     Args:
-        reference: `path/to/file.py:factory`; the factory takes `num_classes` (or nothing).
-        num_classes: passed on when not None.
+        reference: `path/to/file.py:factory`; the factory takes `num_classes` or nothing.
+        num_classes: passed on when not None, to a factory that takes it.
 
     Raises:
         InputError: the file or the factory is missing, or the factory does not return a network.
@@ -30,12 +31,12 @@ def build_from_file(reference: str, *, num_classes: int | None = None) -> nn.Mod
     path, _, name = reference.rpartition(":")
     factory = _factory(Path(path), name)
     try:
-        network = factory() if num_classes is None else factory(num_classes=num_classes)
+        network = factory(num_classes=num_classes) if num_classes is not None and _takes_classes(factory) else factory()
     except LevelsetError:
         raise
     except Exception as error:
         raise InputError(
-            f"architecture {reference}: expected {name}(num_classes=...) to build a network, got "
+            f"architecture {reference}: expected {name}(num_classes=...) or {name}() to build a network, got "
             f"{type(error).__name__}: {error}; correct the factory"
         ) from error
     if not isinstance(network, nn.Module):
@@ -44,6 +45,11 @@ def build_from_file(reference: str, *, num_classes: int | None = None) -> nn.Mod
             f"{type(network).__name__}; return the network"
         )
     return network.eval()
+
+
+def _takes_classes(factory: Callable[..., object]) -> bool:
+    parameters = inspect.signature(factory).parameters.values()
+    return any(each.name == "num_classes" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 def _factory(path: Path, name: str) -> Callable[..., object]:

@@ -4,6 +4,7 @@ Mutations seen to turn a test red: the labels' part swapped for the calibration 
 classes not compared.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from ensemble import Recipe, tensor_digest
 from ensemble.errors import InputError
@@ -61,7 +63,22 @@ def test_the_shape_of_the_inputs_must_fit(tmp_path: Path, weights: Path) -> None
     assert not (tmp_path / "models").exists()
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "tpu-of-mine"])
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [(lambda x: (x, x), "tuple"), (lambda x: {"logits": x}, "dict"), (lambda x: x, r"\[2, 1, 8, 8\]")],
+)
+def test_only_logits_are_an_answer(answer: Callable[[Tensor], object], got: str) -> None:
+    """A network that returns a tuple, a dictionary or an image is refused in words."""
+
+    class Wrapper(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return answer(x)  # type: ignore[return-value]
+
+    with pytest.raises(InputError, match=f"expected logits .*, got {got}"):
+        building.count_classes(Wrapper(1, 1), (1, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu-of-mine", "meta", "cuda:", "cpu:0:1", ""])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     """The message lists what is possible."""
     with pytest.raises(InputError, match="device: expected"):

@@ -46,6 +46,18 @@ def test_the_factory_gets_the_number_of_classes(tmp_path: Path) -> None:
     assert build_from_file(f"{tmp_path / 'net.py'}:factory")[-1].out_features == 10  # type: ignore[index]
 
 
+@pytest.mark.parametrize(("parameters", "classes"), [("", 10), ("**options", 3), ("num_classes", 3)])
+def test_a_factory_may_leave_the_number_of_classes_out(tmp_path: Path, parameters: str, classes: int) -> None:
+    """It is passed to a factory that takes it, and to no other."""
+    body = "return nn.Linear(2, num_classes)" if parameters == "num_classes" else "return nn.Linear(2, 10)"
+    if parameters == "**options":
+        body = "return nn.Linear(2, options['num_classes'])"
+    (tmp_path / "net.py").write_text(f"from torch import nn\n\ndef factory({parameters}):\n    {body}\n")
+    network = build_from_file(f"{tmp_path / 'net.py'}:factory", num_classes=3)
+    assert isinstance(network, nn.Linear)
+    assert network.out_features == classes
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -53,7 +65,7 @@ def test_the_factory_gets_the_number_of_classes(tmp_path: Path) -> None:
         ("raise RuntimeError('no')", "RuntimeError: no"),
         ("x = 1", "expected a callable 'factory'"),
         ("def factory(num_classes): return 7", "got int"),
-        ("def factory(): pass", "TypeError"),
+        ("def factory(size): pass", "TypeError"),
     ],
 )
 def test_a_broken_file_is_answered_with_its_own_fault(tmp_path: Path, text: str, message: str) -> None:
