@@ -47,9 +47,15 @@ def command(
     continues where it stopped if the machine goes down.
     """
     from service.cli import evaluating
-    from service.cli.report_files import show_report, write_report
+    from service.cli.report_files import check_writable, show_report, write_report
 
+    if url is not None and (arch is not None or data_root is not None or download or device != "cpu"):
+        raise typer.BadParameter(
+            "expected none of --arch, --data-root, --download and --device beside it: the service uses its own",
+            param_hint="--url",
+        )
     settings = settings_with(data=data, dataset_root=data_root)
+    folder = evaluating.report_folder(settings, name) if out is None else out
     order = evaluating.Order(
         target=name,
         dataset=dataset,
@@ -60,13 +66,14 @@ def command(
         suite=suite,
         seed=seed,
     )
+    check_writable(folder)  # before minutes of work
     with progress_bar(f"evaluating {name}") as progress:
         if url is None:
             here = evaluating.Here(settings=settings, device=device, download=download, architecture=arch)
             found = evaluating.evaluate_here(order, here, progress=progress)
         else:
             found = evaluating.evaluate_there(order, url, progress=progress)
-    files = write_report(found, evaluating.report_folder(settings, name) if out is None else out)
+    files = write_report(found, folder)
     console = results()
     show_report(console, found, files)
     if found.status.value == "UNRELIABLE":

@@ -13,6 +13,7 @@ from ensemble import Progress
 from ensemble.errors import InputError
 from service.catalogue import datasets, user_network
 from service.catalogue.building import checked_device
+from service.catalogue.model_info import ModelInfo
 from service.catalogue.repository import ModelRepository
 from service.cli.client import ServiceClient
 from service.settings import Settings
@@ -137,13 +138,10 @@ def prepare(order: Order, here: Here) -> Evaluation:
         build = partial(user_network.build_from_file, here.architecture, num_classes=info.num_classes)
     device = checked_device(here.device)
     target = repository.load(order.target, info.version, device=device, build=build)
-    name = order.dataset or info.dataset
-    if name is None:
-        raise InputError(f"data set: expected one, since ensemble {order.target} names none; pass --dataset")
-    source = datasets.load(name, here.settings.datasets_folder, download=here.download)
+    source = datasets.load(_dataset_name(order, info), here.settings.datasets_folder, download=here.download)
     if source.input_shape != info.input_shape:
         raise InputError(
-            f"data set {name}: expected images {list(info.input_shape)} like the ensemble's, got "
+            f"data set {source.name}: expected images {list(info.input_shape)} like the ensemble's, got "
             f"{list(source.input_shape)}; use the data set it was built on"
         )
     part = source.part(order.split, order.count)
@@ -163,6 +161,18 @@ def prepare(order: Order, here: Here) -> Evaluation:
         block=BLOCK,
         device=device,
     )
+
+
+def _dataset_name(order: Order, info: ModelInfo) -> str:
+    """Return the data set that was ordered, or the one the ensemble was built on, where its name finds it."""
+    if order.dataset is not None:
+        return order.dataset
+    if info.dataset not in datasets.known():
+        raise InputError(
+            f"data set: expected the path of the one ensemble {order.target} was built on, since its record says "
+            f"{info.dataset!r} only, got none; pass --dataset npz:PATH or --dataset folder:PATH"
+        )
+    return info.dataset
 
 
 def report_folder(settings: Settings, target: str) -> Path:

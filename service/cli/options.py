@@ -14,8 +14,11 @@ DataFolder = Annotated[
         "--data", metavar="FOLDER", help="Folder with models, jobs and reports [default: ./var, or LEVELSET_DATA]."
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed repeats the run.")]
-Device = Annotated[str, typer.Option("--device", help="torch device: cpu, cuda or cuda:<n>.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=2**53, help="Seed of everything random; the same seed repeats the run."),
+]
+Device = Annotated[str, typer.Option("--device", help="torch device: cpu, cuda or cuda:N.")]
 DataSetName = Annotated[
     str,
     typer.Option("--dataset", help="digits, mnist, fashion-mnist, cifar10, or folder:PATH or npz:PATH."),

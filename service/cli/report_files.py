@@ -1,5 +1,6 @@
 """An evaluation report as files that a person and a script can open."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,20 @@ def show_report(console: Console, report: "EvaluationReport", files: ReportFiles
     console.print(f"report: {files.html}", soft_wrap=True, markup=False)
 
 
+def check_writable(folder: Path) -> None:
+    """Check that a report could be written into a folder; nothing is created.
+
+    Raises:
+        ArtifactError: it could not.
+    """
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
 def write_report(report: "EvaluationReport", folder: Path) -> ReportFiles:
     """Return the files of a report written into a folder as JSON, HTML and Markdown.
 
@@ -70,7 +85,9 @@ def write_report(report: "EvaluationReport", folder: Path) -> ReportFiles:
         write_text_atomically(files.html, render_html(report))
         write_text_atomically(files.markdown, render_markdown(report))
     except OSError as error:
-        raise ArtifactError(
-            f"report: expected a writable folder {folder}, got {error}; name another one with --out"
-        ) from error
+        raise _not_writable(folder, error) from error
     return files
+
+
+def _not_writable(folder: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(f"report: expected a writable folder {folder}, got {error}; name another one with --out")

@@ -5,6 +5,7 @@ from typing import Literal
 
 from service import supervisor
 from service.cli.client import ServiceFailure
+from service.errors import ServiceError
 from service.settings import Settings
 
 REASONS = {
@@ -23,11 +24,16 @@ def serve(settings: Settings, role: Literal["web", "worker"] | None = None) -> N
 
     Raises:
         ServiceFailure: the address cannot be bound.
-        LevelsetError: another service owns the data folder, or the address is not allowed.
+        ServiceError: the data folder cannot be written or is in use, or the address is not allowed.
     """
     try:
         supervisor.serve(settings, role)
     except OSError as error:
+        if error.filename is not None:  # a file, not a socket
+            raise ServiceError(
+                f"data folder {settings.data}: expected a folder this user can write, got {error.strerror}: "
+                f"{error.filename}; change its permissions, or name another with --data"
+            ) from error
         if error.errno not in REASONS:
             raise
         raise ServiceFailure(

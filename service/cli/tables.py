@@ -11,7 +11,6 @@ from service.web.words import epsilon as radius
 if TYPE_CHECKING:
     from attacks import EvaluationReport
     from attacks.schema import Proportion
-    from ensemble import Site
 
 BASE = "base"
 SHOWN = {"stolen_base": "stolen base", "white_box": "white box"}
@@ -37,16 +36,6 @@ def generation_table(info: ModelInfo) -> Table:
             f"{max(report['element_condition'] for report in reports):.0f}",
             f"{min(report['rank'] for report in reports)}/{first['regressors']}",
         )
-    return table
-
-
-def sites_table(sites: "Iterable[Site]") -> Table:
-    """Return the sites of a network."""
-    table = Table(title="sites")
-    for title in ("lower", "activation", "upper", "units"):
-        table.add_column(title, justify="right" if title == "units" else "left")
-    for site in sites:
-        table.add_row(str(site.lower), site.activation.name, str(site.upper), str(site.hidden))
     return table
 
 

@@ -71,6 +71,7 @@ def test_the_seed_decides_the_ensemble(levelset: Levelset, stock: Path, tmp_path
         ({"name": "../x"}, "ensemble name"),
         ({"calibration": 100_000}, "between 1 and its 396 images"),
         ({"device": "cuda:77"}, "device: expected"),
+        ({"device": "meta"}, "device: expected"),
     ],
 )
 def test_what_cannot_be_built_is_said_and_nothing_is_stored(

@@ -5,6 +5,7 @@ out (the report's check turns NOT-RUN); the report written without its digest.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,38 @@ def test_what_cannot_be_evaluated_is_said(
     assert shown.code == 1
     assert message in " ".join(shown.err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_an_order_the_shell_got_wrong_is_wrong_usage(levelset: Levelset, stock: Path) -> None:
+    """A seed beyond what torch takes, and options that a service would not see, are refused as usage."""
+    line = ("evaluate", "small", "--data", stock / "var")
+    assert levelset(*line, "--seed", 2**70).code == 2
+    for option in (("--device", "cuda"), ("--arch", "x.py:f"), ("--data-root", "d"), ("--download",)):
+        shown = levelset(*line, "--url", "http://127.0.0.1:1", *option)
+        assert (shown.code, "--url" in shown.err) == (2, True)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_attacks(
+    levelset: Levelset, stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes of attacks are not lost to a wrong --out."""
+    monkeypatch.setattr(evaluating, "evaluate_here", lambda *args, **kwargs: pytest.fail("the attacks were started"))
+    (tmp_path / "file").write_text("not a folder")
+    for out in (tmp_path / "file" / "deeper", Path("/proc/levelset")):
+        shown = levelset("evaluate", "small", "--data", stock / "var", "--out", out)
+        assert shown.code == 1
+        assert "expected a writable folder" in shown.err
+
+
+def test_an_ensemble_of_a_file_asks_for_its_path(levelset: Levelset, stock: Path, tmp_path: Path) -> None:
+    """Its record holds a name, which is not enough to find the images again."""
+    shutil.copytree(stock / "var", tmp_path / "var")
+    record = tmp_path / "var" / "models" / "small" / "1" / "model.json"
+    record.write_text(record.read_text().replace('"dataset": "digits"', '"dataset": "street"'))
+    shown = levelset("evaluate", "small", "--data", tmp_path / "var")
+    assert shown.code == 1
+    assert "'street'" in shown.err
+    assert "--dataset npz:PATH" in shown.err
 
 
 def test_a_data_set_of_another_shape_is_refused(levelset: Levelset, stock: Path, tmp_path: Path) -> None:

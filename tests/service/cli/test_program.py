@@ -6,6 +6,7 @@ command module; an example left out.
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,22 @@ def test_a_domain_error_is_one_message_and_exit_code_one(levelset: Levelset, tmp
     assert (shown.code, shown.out) == (1, "")
     assert "unknown ensemble: expected one of [none], got 'absent'" in shown.err
     assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_data_folder_that_cannot_be_one_is_said(levelset: Levelset, tmp_path: Path, command: str) -> None:
+    """A file, or a place where nothing can be created, is named with the remedy."""
+    (tmp_path / "file").write_text("")
+    for data in (tmp_path / "file", tmp_path / "file" / "deeper", Path("/proc/levelset")):
+        shown = levelset(command, "--data", data)
+        assert shown.code == 1, shown.err
+        assert "Traceback" not in shown.err
+        assert str(data) in shown.err
+
+
+def test_help_shows_what_is_meant(levelset: Levelset) -> None:
+    """Nothing of a help text is eaten by its markup."""
+    assert "cuda:N" in levelset("build", "--help").out
 
 
 def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
