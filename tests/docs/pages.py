@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
-_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")  # images, too
 _SPAN = re.compile(r"`([^`\n]+)`")
 
 
@@ -69,7 +69,7 @@ def examples(page: str) -> list[tuple[Block, str | None]]:
 
 
 def links(page: str) -> list[str]:
-    """Return the targets of all links outside fenced blocks."""
+    """Return the targets of all links and images outside fenced blocks."""
     return _LINK.findall(_SPAN.sub("", prose(page)))
 
 

@@ -61,10 +61,17 @@ def test_every_page_is_linked_from_the_index() -> None:
     assert {page.name for page in PAGES if page.parent == index.parent} - {"index.md"} <= reached
 
 
+def test_a_missing_image_is_noticed() -> None:
+    """A picture must be in the repository, too."""
+    assert broken_links("# Page\n\n![curve](images/missing.svg)\n", ROOT / "docs" / "planted.md")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_are_written_for_users(page: Path) -> None:
-    """No page names a folder of the machine it was written on."""
-    assert _FOREIGN.findall(page.read_text(encoding="utf-8")) == []
+    """No page names a folder of the machine it was written on, or holds a place that was to be filled in."""
+    text = page.read_text(encoding="utf-8")
+    assert _FOREIGN.findall(text) == []
+    assert "@@" not in text
     assert _FOREIGN.findall("see /home/me/notes.md")
 
 
