@@ -29,7 +29,7 @@ from ensemble.errors import InputError
 __all__ = ["Evaluation", "Shard", "merge", "partial_summary", "plan", "run_shard"]
 
 #: Raised by hand when the meaning of a shard's result changes.
-SHARD_VERSION = "1"
+SHARD_VERSION = "2"
 CLEAN = "clean"
 PROBES = "probes"
 

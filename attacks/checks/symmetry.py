@@ -10,6 +10,8 @@ from attacks.jury import NOISE
 from attacks.statistics import ALPHA
 
 Comparisons = tuple[Comparison, ...]
+#: The share of verdicts in which two white-box runs may differ that see the same function with other rounding.
+SEPARATE_RUNS = 0.006
 
 
 def null_test(findings: Findings, _: Comparisons) -> Outcome:
@@ -24,6 +26,11 @@ def null_test(findings: Findings, _: Comparisons) -> Outcome:
         reasons.append(f"input gradients have a mean cosine of {numbers['gradient_cosine_mean']:.4f}")
     if numbers["verdict_changes_beyond_margin"]:
         reasons.append(f"{numbers['verdict_changes_beyond_margin']} verdicts differ")
+    runs, bits = numbers["separate_runs"], numbers["powers_of_two"]
+    if runs["differ"] > SEPARATE_RUNS * runs["compared"]:
+        reasons.append(f"separate white-box runs differ on {runs['differ']} of {runs['compared']} points and radii")
+    if bits["equal"] is False:
+        reasons.append(f"scalings by powers of two change {bits['differ']} of {bits['compared']} logits")
     return graded(numbers, fail="; ".join(reasons))
 
 

@@ -1,15 +1,20 @@
 """The null test passes for an exact symmetry and for nothing else.
 
 Seen to fail with: the member difference left out; the cosine of a gradient with itself; verdict changes counted without
-the margin; the logit scale squared.
+the margin; the logit scale squared; the first network's run taken for both; the bits compared after rounding.
 """
+
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import ensemble
-from attacks.probes import compare_exactly
+from attacks import null_test
+from attacks.checks.symmetry import SEPARATE_RUNS
+from attacks.evaluation import Evaluation
+from attacks.null_test import bit_exactness, compare_exactly
 from attacks.targets import wrap
 from tests.attacks.conftest import Points
 
@@ -42,6 +47,50 @@ def test_scalings_by_powers_of_two_are_bit_exact(network: nn.Module, held_out: P
     exact = ensemble.controls.exact_ensemble(network, held_out.inputs[:1], members=2, rng=rng, powers_of_two=True)
     for logits in exact.member_logits(held_out.inputs):
         assert torch.equal(logits, network(held_out.inputs))
+
+
+def test_bit_exactness_is_asked_where_it_can_be_answered(network: nn.Module, held_out: Points) -> None:
+    """Equal without a BatchNorm at a site; not asked with one, or where no site can be scaled."""
+    found = bit_exactness(wrap(network, bounds=BOX, example=held_out.inputs[:4]), held_out.inputs, block=30, seed=0)
+    assert found == {"equal": True, "compared": 2 * 100 * 10, "differ": 0}
+    folded = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()
+    smooth = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.GELU(), nn.Linear(8, 10)).eval()
+    for other, reason in ((folded, "BatchNorm"), (smooth, "expected a site")):
+        found = bit_exactness(wrap(other, bounds=BOX, example=held_out.inputs[:4]), held_out.inputs, block=30, seed=0)
+        assert found["equal"] is None
+        assert reason in found["reason"]
+
+
+def test_one_wrong_bit_is_counted(network: nn.Module, held_out: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members that are moved by one unit in the last place of one weight are noticed."""
+
+    def nearly_exact(*arguments: Any, **settings: Any) -> ensemble.SymmetryEnsemble:
+        exact = ensemble.controls.exact_ensemble(*arguments, **settings)
+        weight = exact.layers[-1].weight
+        weight[0] = torch.nextafter(weight[0], torch.full_like(weight[0], torch.inf))
+        return exact
+
+    monkeypatch.setattr(null_test, "exact_ensemble", nearly_exact)
+    found = bit_exactness(wrap(network, bounds=BOX, example=held_out.inputs[:4]), held_out.inputs, block=30, seed=0)
+    assert found["equal"] is False
+    assert found["compared"] / 4 < found["differ"] <= found["compared"] / 2  # most logits of the one member moved
+
+
+def test_separate_white_box_runs_agree_on_an_exact_ensemble(results: dict[str, dict[str, Any]]) -> None:
+    """The base and its exact members, each attacked by itself, fall on the same points, at radii where some stand."""
+    (probes,) = [result for result in results.values() if result["attack"] == "probes"]
+    runs = probes["numbers"]["null_test"]["separate_runs"]
+    assert runs == {"compared": 3 * 100, "differ": 0}
+
+
+def test_a_weaker_attack_on_one_of_the_two_is_noticed(
+    evaluation: Evaluation, members: ensemble.SymmetryEnsemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another function in place of the exact members, the separate runs differ on more than the share allowed."""
+    monkeypatch.setattr(null_test, "exact_ensemble", lambda *_, **__: members)
+    base = evaluation.jury.models["base"]
+    runs = null_test.null_test(base, evaluation.inputs, evaluation.labels, evaluation, 0)["separate_runs"]
+    assert runs["differ"] > SEPARATE_RUNS * runs["compared"]
 
 
 def test_a_symmetry_that_is_only_approximate_is_noticed(

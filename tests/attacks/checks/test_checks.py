@@ -148,6 +148,8 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
     "logits differ": ("E1", "FAIL", _numbers("null_test", logit_difference=1e-4)),
     "gradients differ": ("E1", "FAIL", _numbers("null_test", gradient_cosine_mean=0.99)),
     "verdicts differ": ("E1", "FAIL", _numbers("null_test", verdict_changes_beyond_margin=1)),
+    "separate runs differ": ("E1", "FAIL", _numbers("null_test", separate_runs={"compared": 300, "differ": 2})),
+    "a bit differs": ("E1", "FAIL", _numbers("null_test", powers_of_two={"equal": False, "compared": 9, "differ": 1})),
     "no site": ("E1", "NOT-RUN", _numbers("null_test", run=False, reason="no site")),
     "passes not counted": ("F2", "FAIL", lambda f: _run(f, "fgsm@stolen_base", backwards=0, forwards=0)),
 }
