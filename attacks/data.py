@@ -58,7 +58,10 @@ def check_labels(labels: Tensor, points: int, *, classes: int | None = None) -> 
         got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise InputError(f"labels: expected a tensor of class indices (int64), got {got}; convert with labels.long()")
     if labels.shape != (points,):
-        raise InputError(f"labels: expected the shape [{points}], one label per input, got {list(labels.shape)}")
+        raise InputError(
+            f"labels: expected the shape [{points}], one label per input, got {list(labels.shape)}; "
+            "pass the labels of these inputs"
+        )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (classes is not None and high >= classes):
         upper = "" if classes is None else f" and <= {classes - 1}, the network's last class"

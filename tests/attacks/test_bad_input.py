@@ -1,6 +1,7 @@
 """Everything malformed is refused before any work, with what was expected, what came and what to do.
 
-Seen to fail with: the finiteness check, the bounds check, the label-range check and the suite look-up left out in turn.
+Seen to fail with: the finiteness check, the bounds check, the label-range check and the suite look-up left out in turn; a message without
+a remedy.
 """
 
 from collections.abc import Callable
@@ -79,9 +80,10 @@ def test_malformed_arguments_are_refused_before_any_work(case: str, arguments: A
     """An InputError that names the remedy, and no shard was run."""
     change, message = CASES[case]
     done: list[Any] = []
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         evaluate(**(change(arguments) | {"progress": done.append}))
     assert done == []
+    assert all(word in str(caught.value) for word in ("expected", "got", "; "))
 
 
 def test_an_unknown_suite_lists_the_known_ones(arguments: Arguments) -> None:
