@@ -8,8 +8,8 @@ from typing import Any
 
 from attacks import EvaluationReport, ThreatModel, default_threat
 from attacks.data import DataDescription
-from attacks.shards import Evaluation, merge, plan, run_shard
-from ensemble import Progress
+from attacks.evaluate import run_all
+from attacks.shards import Evaluation
 from ensemble.errors import InputError
 from service.catalogue import datasets, user_network
 from service.catalogue.building import checked_device
@@ -94,19 +94,12 @@ def evaluate_here(order: Order, here: Here, *, progress: Report) -> EvaluationRe
     Args:
         order: what is judged.
         here: where its parts lie.
-        progress: called before each shard and at the end.
+        progress: called after each shard.
 
     Raises:
         LevelsetError: the ensemble, the data set or the order do not allow it.
     """
-    evaluation = prepare(order, here)
-    shards = plan(evaluation)
-    results: dict[str, dict[str, Any]] = {}
-    for done, shard in enumerate(shards):
-        progress(Progress(done, len(shards), shard.title))
-        results[shard.key] = run_shard(shard, evaluation)
-    progress(Progress(len(shards), len(shards), "merging"))
-    return merge(evaluation, results)
+    return run_all(prepare(order, here), progress=progress)
 
 
 def evaluate_there(order: Order, url: str, *, progress: Report) -> EvaluationReport:
