@@ -92,6 +92,7 @@ def load(
         generation = None if manifest["generation"] is None else Generation.from_dict(manifest["generation"])
         _check_finite({**base_state, **tensors})
         base = _build_base(manifest, build).to(device)
+        _check_class(path, base, base_state)
         base.load_state_dict(base_state, strict=True)
         return SymmetryEnsemble(base.eval(), input_shape, layers, generation)
     except ArtifactError:
@@ -176,6 +177,18 @@ def _build_base(manifest: dict[str, Any], build: Callable[[], nn.Module] | None)
             "load: the artifact names no architecture; expected build=..., a function that returns the base's class"
         )
     return build_architecture(Architecture(str(named["key"]), dict(named["options"])))
+
+
+def _check_class(path: Path, base: nn.Module, state: dict[str, Tensor]) -> None:
+    own = {name: tuple(value.shape) for name, value in base.state_dict().items()}
+    stored = {name: tuple(value.shape) for name, value in state.items()}
+    if own != stored:
+        differing = sorted(name for name in {*own, *stored} if own.get(name) != stored.get(name))
+        raise ArtifactError(
+            f"artifact {path.name!r}: its files are whole but belong to another class than {type(base).__name__}: "
+            f"{len(differing)} entries differ, first {differing[0]!r}; expected {stored.get(differing[0])}, got "
+            f"{own.get(differing[0])}; build the network class it was made from, with the same options"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -74,6 +74,7 @@ def generate(
         CalibrationError: a refit cannot be trusted, for example with fewer rows than it has regressors.
     """
     settings = Recipe() if recipe is None else recipe
+    _check_kinds(network, settings, rng)
     _check(calibration, members, settings)
     traced = trace(network, calibration)
     sites = sites_of(traced)[-(settings.last_sites or 0) :]
@@ -158,6 +159,17 @@ def _agreement(network: nn.Module, ensemble: SymmetryEnsemble, inputs: Tensor, c
         base = torch.cat([network(part).argmax(1) for part in inputs.split(chunk)])
         labels = torch.cat([ensemble.member_logits(part).argmax(2) for part in inputs.split(chunk)], dim=1)
     return tuple(float(share) for share in (labels == base).float().mean(1))
+
+
+def _check_kinds(network: object, recipe: object, rng: object) -> None:
+    wanted: tuple[tuple[str, object, type], ...] = (
+        ("network", network, nn.Module),
+        ("recipe", recipe, Recipe),
+        ("rng", rng, torch.Generator),
+    )
+    for name, value, kind in wanted:
+        if not isinstance(value, kind):
+            raise InputError(f"{name}: expected a {kind.__module__}.{kind.__name__}, got {type(value).__name__}")
 
 
 def _check(calibration: Tensor, members: int, recipe: Recipe) -> None:

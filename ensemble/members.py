@@ -155,7 +155,13 @@ class SymmetryEnsemble(nn.Module):
             return until_decided(x, size=self.size, block=block, rule=rule, run=run)
 
     def predict(self, x: Tensor) -> Prediction:
-        """Return labels, probabilities and uncertainty for inputs `[batch ...]`; no gradient is kept."""
+        """Return labels, probabilities and uncertainty for inputs `[batch ...]`; no gradient is kept.
+
+        Raises:
+            InputError: malformed inputs, or a NaN or infinity among them.
+        """
+        if not bool(torch.isfinite(x).all()):
+            raise InputError("inputs: expected finite values, got NaN or infinity; drop or mend the damaged rows")
         with torch.inference_mode():
             return predict_from(self.member_logits(x))
 

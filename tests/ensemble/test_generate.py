@@ -259,3 +259,14 @@ def test_as_published_interpolates_the_last_hidden_layer(digits: tuple[nn.Module
     assert exact.generation is not None
     assert exact.generation.sites[0][0].residual < 1e-4
     assert exact.generation.sites[0][0].rank == 10
+
+
+def test_wrong_kinds_are_refused() -> None:
+    """A seed in place of a generator, a function in place of a network or a dict in place of a recipe is named."""
+    network, x = randomised(mlp()), torch.rand(100, 6)
+    with pytest.raises(InputError, match=r"rng: expected a torch\S*\.Generator, got int"):
+        ensemble.generate(network, x, rng=0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="network: expected"):
+        ensemble.generate(torch.relu, x, rng=generator())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="recipe: expected"):
+        ensemble.generate(network, x, recipe={"scale": 1}, rng=generator())  # type: ignore[arg-type]

@@ -113,6 +113,15 @@ def test_bad_inputs_are_refused(many: SymmetryEnsemble, x: torch.Tensor, match: 
         many(x)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_predictions_of_damaged_inputs_are_refused(many: SymmetryEnsemble, value: float) -> None:
+    """A NaN or infinity raises instead of coming back as an answer."""
+    x = images(3)
+    x[1, 0, 0, 0] = value
+    with pytest.raises(InputError, match="finite"):
+        many.predict(x)
+
+
 @pytest.mark.parametrize("index", [-1, 3, "0"])
 def test_unknown_member_is_refused(many: SymmetryEnsemble, index: int) -> None:
     """A member index outside the ensemble raises with the range."""
