@@ -13,7 +13,7 @@ from ensemble.action import exact_layers
 from ensemble.errors import NoSiteError
 from ensemble.graph import trace
 from ensemble.groups import Group, PowerOfTwoScaling
-from ensemble.layers import fold
+from ensemble.layers import FoldedLayer, LayerRef, fold
 from ensemble.members import MemberLayers, SymmetryEnsemble, folded_base, replaced, with_members
 from ensemble.sites import CoupledSite, Site, sites_of
 
@@ -50,17 +50,26 @@ def exact_ensemble(
             "an exact ensemble: expected a site that admits the wanted symmetry, got none; without a homogeneous "
             "activation (ReLU, say) use powers_of_two=False"
         )
-    refs = dict.fromkeys(part.ref for site in chosen for part in site.parts)
-    start = {ref: fold(traced.graph, ref) for ref in refs}
     built: list[MemberLayers] = []
     for _ in range(members):
-        layers: MemberLayers = dict(start)
+        # In float64: a layer is changed by several sites and should be rounded once.
+        layers: MemberLayers = {}
         for site in chosen:
             group: Group = PowerOfTwoScaling() if powers_of_two else site.exact_group
             element = group.sample(site.hidden, scale=0.5, rng=rng)
-            layers |= exact_layers(site, layers, element)
-        built.append(layers)
+            own = {ref: _cast(fold(traced.graph, ref), torch.float64) for ref in _refs(site) if ref not in layers}
+            layers |= exact_layers(site, layers | own, element)
+        built.append({ref: _cast(layers.pop(ref), example_input.dtype) for ref in list(layers)})
     return SymmetryEnsemble.from_members(network, example_input, built)
+
+
+def _refs(site: Site | CoupledSite) -> list[LayerRef]:
+    """Return the site's layers in a fixed order, each once: the order of an ensemble's layers is part of its digest."""
+    return list(dict.fromkeys(part.ref for part in site.parts))
+
+
+def _cast(layer: FoldedLayer, dtype: torch.dtype) -> FoldedLayer:
+    return replaced(layer, layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype))
 
 
 def _doubled(hidden: int) -> Tensor:

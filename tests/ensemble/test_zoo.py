@@ -94,7 +94,7 @@ def test_symmetries_of_a_family(name: str) -> None:
     """At least one site, exact to 1e-9, the non-symmetry above 1e-3, the batch action in its bound, strict members."""
     network, size = NARROW[name]() if name in NARROW else build(name)
     found = examine_network(name, network.eval().requires_grad_(False), size)
-    assert found.dtype == "float64"
+    assert found.member == "ensemble"
     assert found.sites >= 1
     assert found.exact_error <= 1e-9
     assert found.planted_error > 1e-3
