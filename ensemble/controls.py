@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ensemble.errors import NoSiteError
 from ensemble.graph import trace
 from ensemble.groups import Group, PowerOfTwoScaling
 from ensemble.layers import FoldedLayer, LayerRef, fold
-from ensemble.members import MemberLayers, SymmetryEnsemble, folded_base, replaced, with_members
+from ensemble.members import MemberLayers, SymmetryEnsemble, folded_base, with_members
 from ensemble.sites import CoupledSite, Site, sites_of
 
 
@@ -92,7 +93,7 @@ def scrambled_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator) -> S
         for ref, layer in ensemble.member_layers(index).items():
             order = torch.randperm(layer.weight.numel(), generator=rng).to(layer.weight.device)
             shuffled = layer.weight.reshape(-1)[order].reshape(layer.weight.shape)
-            layers[ref] = replaced(layer, shuffled, layer.bias)
+            layers[ref] = replace(layer, weight=shuffled)
         members.append(layers)
     return with_members(ensemble, members)
 
@@ -115,7 +116,7 @@ def noise_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator, factor: 
             if bias is not None:
                 start = torch.zeros_like(bias) if own.bias is None else own.bias
                 bias = _moved(start, bias, factor, rng)
-            layers[ref] = replaced(layer, _moved(own.weight, layer.weight, factor, rng), bias)
+            layers[ref] = replace(layer, weight=_moved(own.weight, layer.weight, factor, rng), bias=bias)
         members.append(layers)
     return with_members(ensemble, members)
 

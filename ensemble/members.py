@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -237,11 +236,6 @@ def with_members(ensemble: SymmetryEnsemble, members: Sequence[MemberLayers]) ->
     layers = ensemble.layers
     example = torch.empty(0, *ensemble.input_shape, dtype=layers[0].weight.dtype, device=layers[0].weight.device)
     return SymmetryEnsemble.from_members(ensemble.base, example, [dict(member) for member in members])
-
-
-def replaced(layer: FoldedLayer, weight: Tensor, bias: Tensor | None) -> FoldedLayer:
-    """Return the layer with other parameters."""
-    return replace(layer, weight=weight, bias=bias)
 
 
 def _template(base: nn.Module, ref: LayerRef) -> Any:
