@@ -70,7 +70,7 @@ def _refs(site: Site | CoupledSite) -> list[LayerRef]:
 
 
 def _cast(layer: FoldedLayer, dtype: torch.dtype) -> FoldedLayer:
-    return replaced(layer, layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype))
+    return replace(layer, weight=layer.weight.to(dtype), bias=None if layer.bias is None else layer.bias.to(dtype))
 
 
 def _doubled(hidden: int) -> Tensor:

@@ -159,6 +159,8 @@ def trace(network: nn.Module, example_input: Tensor) -> TracedNetwork:
         raise TraceError(f"{type(network).__name__}: expected a forward with one input, got {len(placeholders)}")
     try:
         with torch.no_grad():
+            # A plain call first: ShapeProp prints a traceback of its own where the forward fails.
+            graph(example_input[:1])
             ShapeProp(graph).propagate(example_input[:1])
     except Exception as error:
         raise TraceError(

@@ -362,6 +362,14 @@ def test_untraceable_network_says_where_tracing_stopped() -> None:
         find_sites(_Branching().eval(), torch.zeros(1, 4))
 
 
+def test_a_failing_forward_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """A wrong shape is one error, without a traceback beside it."""
+    with pytest.raises(TraceError, match=r"shape \(1, 5\)"):
+        find_sites(mlp().eval(), torch.zeros(1, 5))
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
+
+
 def test_bad_networks_and_inputs() -> None:
     """Training mode, NaN weights, other dtypes and wrong shapes each get their own message."""
     network = mlp()
