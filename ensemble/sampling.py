@@ -5,6 +5,7 @@ What is held does not grow with the calibration set beyond a budget: images are 
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -46,14 +47,25 @@ def problem_of(
         recipe: how many positions per image are used.
         rng: CPU generator of the sample.
     """
-    through = _through(site, member)
-    traced = member.traced
+    source = _Source(site, upper, base, member, _through(site, member), rng)
     if site.regressors > MAX_REGRESSORS:
-        return _shared(site, upper, base, member, through, rng)
-    positions = min(recipe.positions, _positions(traced, site.upper_output))
-    if _patchable(site, upper, traced, through, positions):
-        return _patches(site, upper, base, member, through, positions, rng)
-    return _maps(site, upper, base, member, through, rng)
+        return _shared(source)
+    positions = min(recipe.positions, _positions(member.traced, site.upper_output))
+    if _patchable(source, positions):
+        return _patches(source, positions)
+    return _maps(source)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """What every form of the regression is made from."""
+
+    site: Site
+    upper: FoldedLayer
+    base: Stream
+    member: Stream
+    through: Callable[[Tensor], Tensor]
+    rng: torch.Generator
 
 
 def _through(site: Site, member: Stream) -> Callable[[Tensor], Tensor]:
@@ -69,42 +81,35 @@ def _through(site: Site, member: Stream) -> Callable[[Tensor], Tensor]:
     return through
 
 
-def _patchable(
-    site: Site, upper: FoldedLayer, traced: TracedNetwork, through: Callable[[Tensor], Tensor], positions: int
-) -> bool:
+def _patchable(source: _Source, positions: int) -> bool:
     """Return whether patches are possible (nothing but the activation in between, zero stays zero) and cheaper."""
-    template = upper.template
+    site, traced, weight = source.site, source.member.traced, source.upper.weight
+    template = source.upper.template
     if not isinstance(template, nn.Conv2d) or template.padding_mode != "zeros" or template.groups != 1:
         return False
     between = traced.between([traced.node(site.upper_input)], [traced.node(site.preactivation)])
     if len(between) != 1:
         return False
-    if float(through(torch.zeros(1, site.hidden, 1, dtype=upper.weight.dtype, device=upper.weight.device)).abs().max()):
+    zeros = torch.zeros(1, site.hidden, 1, dtype=weight.dtype, device=weight.device)
+    if float(source.through(zeros).abs().max()):
         return False
     return 2 * positions <= _positions(traced, site.upper_output)
 
 
-def _patches(
-    site: Site,
-    upper: FoldedLayer,
-    base: Stream,
-    member: Stream,
-    through: Callable[[Tensor], Tensor],
-    positions: int,
-    rng: torch.Generator,
-) -> SiteProblem:
+def _patches(source: _Source, positions: int) -> SiteProblem:
+    upper, rng, member = source.upper, source.rng, source.member
     template = upper.template
     assert isinstance(template, nn.Conv2d)
-    out_shape = member.traced.shapes[site.upper_output][2:]
+    out_shape = member.traced.shapes[source.site.upper_output][2:]
+    sampled = _sampled(member.rows, rng, _patch_bytes(upper, positions))
     patches, targets = [], []
-    for chosen, z, target in _rows(site, base, member, _sampled(member.rows, rng, _patch_bytes(upper, positions))):
-        places: Tensor = (
-            torch.rand(len(chosen), math.prod(out_shape), generator=rng).argsort(1)[:, :positions].to(z.device)
-        )
+    for chosen, z, target in _rows(source, sampled):
+        order = torch.rand(len(chosen), math.prod(out_shape), generator=rng).argsort(1)
+        places = order[:, :positions].to(z.device)
         patches.append(_gather_patches(template, z, places, out_shape[1]))
         flat = target.flatten(2)
         targets.append(flat.gather(2, places.unsqueeze(1).expand(-1, flat.shape[1], -1)).transpose(1, 2))
-    return PatchProblem(torch.cat(patches), torch.cat(targets), through, upper, site.affine)
+    return PatchProblem(torch.cat(patches), torch.cat(targets), source.through, upper, source.site.affine)
 
 
 def _gather_patches(template: nn.Conv2d, z: Tensor, places: Tensor, width: int) -> Tensor:
@@ -120,41 +125,30 @@ def _gather_patches(template: nn.Conv2d, z: Tensor, places: Tensor, width: int) 
     return torch.cat(parts, dim=2)
 
 
-def _maps(
-    site: Site,
-    upper: FoldedLayer,
-    base: Stream,
-    member: Stream,
-    through: Callable[[Tensor], Tensor],
-    rng: torch.Generator,
-) -> SiteProblem:
+def _maps(source: _Source) -> SiteProblem:
+    site, member = source.site, source.member
     size = _bytes_per_row(member.traced, site.preactivation, site.upper_output)
-    parts = [(z, target) for _, z, target in _rows(site, base, member, _sampled(member.rows, rng, size))]
+    parts = [(z, target) for _, z, target in _rows(source, _sampled(member.rows, source.rng, size))]
     z, target = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-    return MapProblem(z, target, through, upper, site.channel_axis, site.affine)
+    return MapProblem(z, target, source.through, source.upper, site.channel_axis, site.affine)
 
 
-def _shared(
-    site: Site,
-    upper: FoldedLayer,
-    base: Stream,
-    member: Stream,
-    through: Callable[[Tensor], Tensor],
-    rng: torch.Generator,
-) -> SiteProblem:
+def _shared(source: _Source) -> SiteProblem:
+    site, base, member = source.site, source.base, source.member
     size = _bytes_per_row(member.traced, site.preactivation, site.upper_input)
-    chosen = _sampled(member.rows, rng, size)
+    chosen = _sampled(member.rows, source.rng, size)
     z = torch.cat([values[0][_inside(chosen, rows)] for rows, values in member.chunks([site.preactivation])])
     clean = torch.cat([base.at(site.upper_input, part % base.rows) for part in chosen.split(CHUNK)])
-    return SharedProblem(z, clean, through, upper, site.channel_axis, site.affine)
+    return SharedProblem(z, clean, source.through, source.upper, site.channel_axis, site.affine)
 
 
-def _rows(site: Site, base: Stream, member: Stream, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _rows(source: _Source, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield (indices, z, target) of the chosen rows per chunk; the target has the member's own shortcut taken off."""
+    site, base = source.site, source.base
     wanted = reads_of_base(site)
     base.hold(wanted)
     names = reads_of_member(site)
-    for rows, values in member.chunks(names, keep=names[1:]):
+    for rows, values in source.member.chunks(names, keep=names[1:]):
         inside = _inside(chosen, rows)
         if inside.numel() == 0:
             continue
