@@ -27,7 +27,7 @@ from ensemble.errors import ArtifactError, InputError, LevelsetError
 from ensemble.execution import StackedLayer
 from ensemble.generation import Generation
 from ensemble.layers import LayerRef
-from ensemble.members import SymmetryEnsemble
+from ensemble.members import SymmetryEnsemble, like_state_of
 
 SCHEMA = "levelset/ensemble"
 SCHEMA_VERSION = 1
@@ -93,7 +93,7 @@ def load(
         _check_finite({**base_state, **tensors})
         base = _build_base(manifest, build).to(device)
         _check_class(path, base, base_state)
-        base.load_state_dict(base_state, strict=True)
+        base.load_state_dict(like_state_of(base, base_state), strict=True)
         return SymmetryEnsemble(base.eval(), input_shape, layers, generation)
     except ArtifactError:
         raise

@@ -1,7 +1,8 @@
 """`SymmetryEnsemble`: the untouched base, and many members stored as the parameters of their sites only."""
 
 import copy
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -182,7 +183,7 @@ class SymmetryEnsemble(nn.Module):
         for layer in self.layers:
             bias = None if layer.bias is None else layer.bias[index]
             state |= unfold(self.base, layer.ref, layer.weight[index], bias)
-        return {name: value.clone() for name, value in state.items()}
+        return like_state_of(self.base, {name: value.clone() for name, value in state.items()})
 
     def member_layers(self, index: int) -> MemberLayers:
         """Return member `index`'s changed layers, BatchNorm folded in; views, not copies."""
@@ -224,6 +225,16 @@ class SymmetryEnsemble(nn.Module):
                 f"inputs: expected {weight.dtype} on {weight.device} (the ensemble's), got {x.dtype} on {x.device}; "
                 "convert the inputs or move the ensemble"
             )
+
+
+def like_state_of(network: nn.Module, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries as a state dictionary with the versions of `network`'s own.
+
+    A class may load a state dictionary of an older version differently, and a plain dictionary counts as the oldest.
+    """
+    state = OrderedDict(entries)
+    state._metadata = getattr(network.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+    return state
 
 
 def folded_base(ensemble: SymmetryEnsemble) -> MemberLayers:

@@ -5,12 +5,14 @@ Seen to fail: digest not verified; schema version ignored; a bias left out of th
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.testing import assert_close
 
 import ensemble
@@ -130,3 +132,26 @@ def test_wrong_class_is_refused(many: SymmetryEnsemble, tmp_path: Path) -> None:
     """An artifact does not load into another class."""
     with pytest.raises(ArtifactError, match=r"another class.*0\.bias"):
         ensemble.load(_saved(many, tmp_path), build=lambda: torch.nn.Sequential(torch.nn.Linear(3, 3)))
+
+
+class _Versioned(nn.Sequential):
+    """A class that reads state dictionaries of another version differently, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        assert local_metadata.get("version") == 2, "read as the oldest version"
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def test_versions_of_a_class_are_kept(tmp_path: Path) -> None:
+    """Members and loaded artifacts carry the version that their class asks for."""
+
+    def build() -> nn.Module:
+        return _Versioned(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 4))
+
+    x = torch.rand(100, 6, generator=generator())
+    many = ensemble.generate(randomised(build()), x, members=2, recipe=FAST, rng=generator())
+    assert_close(many.member(1)(x), many.member_logits(x)[1], rtol=1e-4, atol=1e-5)
+    many.save(tmp_path / "versioned")
+    assert ensemble.load(tmp_path / "versioned", build=build).digest == many.digest

@@ -83,13 +83,7 @@ def test_every_family_has_a_network_here() -> None:
     assert set(SMALL) <= set(every)
 
 
-def _case(name: str) -> object:
-    # torchvision's MNASNet asks for the version that a state dictionary carries beside its tensors.
-    version = pytest.mark.xfail(name == "mnasnet0_5", reason="member(k) drops state_dict()._metadata", strict=True)
-    return pytest.param(name, marks=version)
-
-
-@pytest.mark.parametrize("name", [_case(name) for name in (*SMALL, *NARROW)])
+@pytest.mark.parametrize("name", [*SMALL, *NARROW])
 def test_symmetries_of_a_family(name: str) -> None:
     """At least one site, exact to 1e-9, the non-symmetry above 1e-3, the batch action in its bound, strict members."""
     network, size = NARROW[name]() if name in NARROW else build(name)
