@@ -202,9 +202,13 @@ class SharedProblem:
         return layer, fit
 
     def _channels(self, value: Tensor) -> Tensor:
-        """Return rows `[inputs*positions hidden]` of a value with the hidden units last, or first within axis 1."""
+        """Return rows `[inputs*positions hidden]` of an input of the upper layer.
+
+        The upper layer says where the hidden units lie, not the lower one: an axis may be moved between the two. A
+        Linear reads maps hidden-last; a convolution, and a Linear behind a flatten, have them first within axis 1.
+        """
         hidden = self.preactivation.shape[self.channel_axis]
-        if self.channel_axis == -1:
+        if isinstance(self.upper.template, torch.nn.Linear) and value.ndim > 2:
             return value.reshape(-1, hidden)
         return value.reshape(value.shape[0], hidden, -1).transpose(1, 2).reshape(-1, hidden)
 

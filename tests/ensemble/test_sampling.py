@@ -1,7 +1,8 @@
 """From streams to regressions: patches against whole maps, the shared pi, memory budgets.
 
 Seen to fail: taps innermost in the patches; stride left out of a position; the shortcut not subtracted; a stream that
-keeps what its budget forbids; pi applied from the wrong side.
+keeps what its budget forbids; pi applied from the wrong side; pi fitted along axis 1
+where a permute has moved the hidden units.
 """
 
 import pytest
@@ -143,6 +144,44 @@ def test_shared_pi_is_the_channel_mixing_fit(build: object, index: int, monkeypa
     ).detach()
     assert_close(made, oracle, rtol=1e-6, atol=1e-8)
     assert fit.residual > 0
+
+
+class _Permuted(nn.Module):
+    """A convolution whose hidden units a permute moves last, where a Linear layer reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(1, 6, 3, padding=1)
+        self.b = nn.Linear(6, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        return self.head(self.b(torch.tanh(self.a(x)).permute(0, 2, 3, 1)).mean((1, 2)))
+
+
+def test_one_pi_follows_a_moved_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a permute moves the hidden units, the one pi is fitted along the axis that the upper layer reads."""
+    network = randomised(_Permuted(), dtype=torch.float64)
+    x = images(40, dtype=torch.float64)
+    sites, base, member = _streams(network, x)
+    monkeypatch.setattr(sampling, "MAX_REGRESSORS", 4)
+    site = next(site for site in sites if site.hidden == 6)
+    upper = fold(network, site.upper)
+    problem = problem_of(site, upper, base, member, Recipe(), generator())
+    assert isinstance(problem, SharedProblem)
+    identity = GeneralLinear().sample(site.hidden, scale=0.0, rng=generator())
+    same, exact = problem.refit(identity, ridge=0.0, rows=torch.arange(40))
+    assert_close(same.weight, upper.weight, rtol=1e-6, atol=1e-8)
+    assert exact.residual < 1e-6
+    element = GeneralLinear().sample(site.hidden, scale=0.3, rng=generator())
+    layer, fit = problem.refit(element, ridge=0.0, rows=torch.arange(40))
+    z = base.read(site.preactivation)
+    read = torch.tanh(torch.einsum("ij,bjhw->bhwi", element.matrix, z)).reshape(-1, 6)
+    wide = torch.cat([read, torch.ones(len(read), 1, dtype=read.dtype)], 1)
+    solution = torch.linalg.lstsq(wide, torch.tanh(z).permute(0, 2, 3, 1).reshape(-1, 6)).solution
+    assert_close(layer.weight, upper.weight @ solution[:6].T, rtol=1e-6, atol=1e-8)
+    assert 0 < fit.residual < 1
 
 
 def test_budgets_change_memory_not_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
