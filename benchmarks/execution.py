@@ -140,9 +140,10 @@ def _line(row: dict[str, object]) -> str:
 
 
 def _table(rows: list[dict[str, object]]) -> Table:
-    table = Table(title=f"{MEMBERS} members, milliseconds (median)")
+    table = Table(title=f"{MEMBERS} members: milliseconds (median); MiB of parameters, and of {MEMBERS} networks")
     names = list(rows[0]["plans"])  # type: ignore[call-overload]
-    for heading in ("network", "sites", "batch", "tau", "base", "naive", *names, "best/ideal", "naive/best"):
+    ratios = ("best/ideal", "naive/best", "MiB", f"MiB x {MEMBERS}")
+    for heading in ("network", "sites", "batch", "tau", "base", "naive", *names, *ratios):
         table.add_column(heading)
     for row in rows:
         plans = row["plans"]
@@ -152,6 +153,7 @@ def _table(rows: list[dict[str, object]]) -> Table:
             str(row["network"]), str(row["sites"]), str(row["batch"]), f"{row['tau']:.2f}",
             *(f"{cell['median'] * 1e3:.1f}" for cell in cells),  # type: ignore[index]
             f"{row['best_over_ideal']:.2f}", f"{row['naive_over_best']:.2f}",
+            *(f"{row[key] / 2**20:.1f}" for key in ("parameter_bytes", "parameter_bytes_of_networks")),  # type: ignore[operator]
         )  # fmt: skip
     return table
 
