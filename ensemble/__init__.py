@@ -1,6 +1,6 @@
 """Many models from one: symmetry ensembles of a trained PyTorch classifier."""
 
-from ensemble import architectures, controls
+from ensemble import architectures, controls, flow
 from ensemble.activations import activation
 from ensemble.architectures import Architecture
 from ensemble.artifact import load
@@ -31,6 +31,8 @@ __all__ = [
     "architectures",
     "controls",
     "find_sites",
+    # gradient flow
+    "flow",
     # identity
     "network_digest",
     "tensor_digest",
