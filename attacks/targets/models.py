@@ -1,0 +1,253 @@
+"""Networks and ensembles as foolbox models: what is served is what is attacked and what is judged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from foolbox import PyTorchModel
+from torch import Tensor, nn
+
+from attacks.modes import ServingMode, serving_mode
+from attacks.targets.coding import FLOAT32, Coding
+from attacks.targets.failures import fits_in_memory, named_failure
+from ensemble.errors import InputError, LevelsetError
+
+
+@runtime_checkable
+class HasMembers(Protocol):
+    """A target that can answer member by member."""
+
+    def member_logits(self, inputs: Tensor) -> Tensor:
+        """Return `[member batch classes]`."""
+        ...
+
+
+@dataclass(slots=True)
+class Passes:
+    """How many points went through a network: the cost figure of a report.
+
+    Attributes:
+        forwards: points passed forward.
+        backwards: points passed backward.
+    """
+
+    forwards: int = 0
+    backwards: int = 0
+
+    def count(self, outputs: Tensor) -> Tensor:
+        """Return the outputs `[batch ...]` after counting their forward pass, and later their backward pass."""
+        self.forwards += len(outputs)
+        if outputs.requires_grad:
+            outputs.register_hook(self._count_backward)
+        return outputs
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+class _Counted(nn.Module):
+    """A served network with a count of the points that pass through it."""
+
+    def __init__(self, network: nn.Module, serve: Callable[[Tensor], Tensor], passes: Passes) -> None:
+        super().__init__()
+        self.network = network
+        self.serve = serve
+        self.passes = passes
+        self.training = False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.passes.count(self.serve(inputs))
+
+
+class NetworkModel(PyTorchModel):  # type: ignore[misc]
+    """A classifier as foolbox sees it.
+
+    Attributes:
+        network: the untouched network.
+        device: where its weights are.
+        classes: the number of classes.
+        coding: what happens to inputs before the network sees them.
+        role: what it is called in error messages.
+        passes: points passed so far.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        bounds: tuple[float, float],
+        classes: int,
+        coding: Coding = FLOAT32,
+        role: str = "network",
+    ) -> None:
+        self.network = network
+        self.classes = classes
+        self.coding = coding
+        self.role = role
+        self.passes = Passes()
+        # foolbox compares float32 values with Python floats: round the bounds the same way first.
+        rounded = tuple(torch.tensor(bounds, dtype=torch.float32).tolist())
+        super().__init__(_Counted(network, self._serve, self.passes), bounds=rounded, device=device_of(network))
+
+    def _serve(self, inputs: Tensor) -> Tensor:
+        """Return the served logits `[batch classes]`, uncounted."""
+        with named_failure(self.role, tuple(inputs.shape)):
+            logits: Tensor = self.network(self.coding(inputs))
+            return logits
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return `[batch classes]` in float32 without a gradient, for inputs on any device; not counted.
+
+        Args:
+            inputs: `[batch channel height width]` float32.
+
+        Returns:
+            Finite logits, on the model's device.
+
+        Raises:
+            LevelsetError: an output is NaN or infinite.
+            OutOfMemory: the batch does not fit; the message names a block size that does.
+            ModelFailure: the network raised an error.
+        """
+        with torch.no_grad(), fits_in_memory(f"judging with {self.role}", len(inputs)):
+            return finite(self._serve(inputs.to(self.device)).float())
+
+    def answers(self, inputs: Tensor) -> Tensor:
+        """Return the served class of every input, `[batch]` int64 on the CPU: the first of the largest logits."""
+        return self.logits(inputs).argmax(dim=1).cpu()
+
+    def held(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return whether each input is answered right, `[batch]` bool on the CPU.
+
+        Args:
+            inputs: `[batch channel height width]` float32.
+            labels: `[batch]` int64 on the CPU.
+        """
+        return self.answers(inputs) == labels
+
+    def with_coding(self, coding: Coding) -> "NetworkModel":
+        """Return the same network behind another coding of its inputs, with a count of its own."""
+        return NetworkModel(self.network, bounds=self.bounds, classes=self.classes, coding=coding, role=self.role)
+
+
+class EnsembleModel(NetworkModel):
+    """An ensemble as served, which also answers member by member for member-aware attacks.
+
+    Attributes:
+        mode: how its members' answers become one.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        bounds: tuple[float, float],
+        classes: int,
+        mode: str | ServingMode = "prob",
+        coding: Coding = FLOAT32,
+        role: str = "network",
+    ) -> None:
+        self.mode = serving_mode(mode)
+        super().__init__(network, bounds=bounds, classes=classes, coding=coding, role=role)
+
+    def _serve(self, inputs: Tensor) -> Tensor:
+        if self.mode.forward:
+            return super()._serve(inputs)
+        return self.mode.scores(self._members(inputs))
+
+    def _members(self, inputs: Tensor) -> Tensor:
+        """Return `[member batch classes]`, uncounted."""
+        with named_failure(self.role, tuple(inputs.shape)):
+            logits: Tensor = self.network.member_logits(self.coding(inputs))  # type: ignore[operator]
+            return logits
+
+    def _judged(self, inputs: Tensor) -> Tensor:
+        """Return finite `[member batch classes]` in float32 without a gradient; a vote would hide a NaN."""
+        with torch.no_grad(), fits_in_memory(f"judging with {self.role}", len(inputs)):
+            return finite(self._members(inputs.to(self.device)).float())
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return `[batch classes]` in float32 without a gradient; see `NetworkModel.logits`.
+
+        In the mode `random_member` this is the log of the probability of each answer.
+        """
+        if self.mode.forward:
+            return super().logits(inputs)
+        return self.mode.scores(self._judged(inputs))
+
+    def held(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return whether each input is answered right, `[batch]` bool on the CPU.
+
+        In the mode `random_member` a point is held when every member is right: then no draw can be wrong.
+
+        Args:
+            inputs: `[batch channel height width]` float32.
+            labels: `[batch]` int64 on the CPU.
+        """
+        if self.mode.random:
+            return (self.member_answers(inputs) == labels).all(0)
+        return super().held(inputs, labels)
+
+    def member_logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits of every member, batch first; counted like any pass.
+
+        Args:
+            inputs: `[batch channel height width]` float32.
+
+        Returns:
+            `[batch member classes]`, with a gradient where the inputs require one.
+        """
+        return self.passes.count(self._members(inputs.to(self.device)).transpose(0, 1))
+
+    def member_answers(self, inputs: Tensor) -> Tensor:
+        """Return the class each member answers, `[member batch]` int64 on the CPU; not counted."""
+        return self._judged(inputs).argmax(dim=2).cpu()
+
+    def with_mode(self, mode: str | ServingMode) -> "EnsembleModel":
+        """Return the same ensemble served in another mode, with a count of its own."""
+        return EnsembleModel(
+            self.network, bounds=self.bounds, classes=self.classes, mode=mode, coding=self.coding, role=self.role
+        )
+
+    def with_coding(self, coding: Coding) -> "EnsembleModel":
+        """Return the same ensemble behind another coding of its inputs, with a count of its own."""
+        return EnsembleModel(
+            self.network, bounds=self.bounds, classes=self.classes, mode=self.mode, coding=coding, role=self.role
+        )
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of the network's first parameter or buffer; the CPU for a network without any.
+
+    Args:
+        network: any module.
+
+    Returns:
+        The device its inputs must be on.
+
+    Raises:
+        InputError: its parameters lie on several devices.
+    """
+    devices = {tensor.device for tensor in (*network.parameters(), *network.buffers())}
+    if len(devices) > 1:
+        names = ", ".join(sorted(str(device) for device in devices))
+        raise InputError(f"network: expected all weights on one device, got {names}; move it with network.to(device)")
+    return devices.pop() if devices else torch.device("cpu")
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Return the logits themselves when all are finite.
+
+    Args:
+        logits: any shape.
+
+    Raises:
+        LevelsetError: one is NaN or infinite.
+    """
+    if not torch.isfinite(logits).all():
+        raise LevelsetError(
+            "judging an example: expected finite logits, got NaN or infinity inside the bounds; "
+            "the network is numerically broken on admissible inputs, so no accuracy can be stated for it"
+        )
+    return logits
