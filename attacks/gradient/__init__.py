@@ -1,16 +1,29 @@
 """Published gradient attacks as foolbox attack classes, and the adapter that crafts them on a surrogate."""
 
-from attacks.gradient.descent import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, KeepBestGradientDescent, KeepRule
+from attacks.gradient.descent import Attempt, KeepBestGradientDescent
+from attacks.gradient.diversity import Diversity, mi_di
 from attacks.gradient.fgsm import fgsm
+from attacks.gradient.goal import Goal
+from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, KeepRule
+from attacks.gradient.momentum import MomentumDescent, mi, ni
 from attacks.gradient.pgd import pgd
+from attacks.gradient.smoothing import Smoothing
 from attacks.gradient.transfer import Transfer
 
 __all__ = [
     "KEEP_SERVED_MARGIN",
     "KEEP_SURROGATE_LOSS",
+    "Attempt",
+    "Diversity",
+    "Goal",
     "KeepBestGradientDescent",
     "KeepRule",
+    "MomentumDescent",
+    "Smoothing",
     "Transfer",
     "fgsm",
+    "mi",
+    "mi_di",
+    "ni",
     "pgd",
 ]

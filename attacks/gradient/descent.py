@@ -1,71 +1,84 @@
 """Projected gradient descent that returns its best iterate: foolbox's base class with its last-iterate quirk repaired.
 
-The public call stays foolbox's (it clips, measures and scores); only `run` differs. The inner loop is plain torch.
+The public call stays foolbox's (it clips, measures and scores); only `run` differs. The inner loop is plain torch, and
+shows the model only those points that still need steps.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import eagerpy as ep
 import torch
-from foolbox.attacks.base import get_criterion, raise_if_kwargs, verify_input_bounds
+from foolbox.attacks.base import raise_if_kwargs, verify_input_bounds
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
-from foolbox.criteria import Misclassification
 from torch import Tensor
-from torch.nn import functional
+
+from attacks.gradient.goal import Goal, goal_of
+from attacks.gradient.keeping import (
+    KEEP_SERVED_MARGIN,
+    KEEP_SURROGATE_LOSS,
+    KeepRule,
+    negative_loss,
+    served_margin,
+)
+
+__all__ = [
+    "KEEP_SERVED_MARGIN",
+    "KEEP_SURROGATE_LOSS",
+    "Attempt",
+    "KeepBestGradientDescent",
+    "KeepRule",
+    "negative_loss",
+    "served_margin",
+]
 
 
-def served_margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return z_y minus the largest other logit, `[batch]`: negative exactly where the served answer is wrong.
-
-    Args:
-        logits: `[batch classes]`, of the rule as served.
-        labels: `[batch]` int64.
-
-    Returns:
-        `[batch]`, in logit units.
-    """
-    index = labels[:, None]
-    others = logits.scatter(1, index, -torch.inf)
-    return logits.gather(1, index)[:, 0] - others.amax(dim=1)
-
-
-def negative_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return minus the cross-entropy of each point, `[batch]`: lower is better for an attacker on its surrogate.
-
-    Args:
-        logits: `[batch classes]`.
-        labels: `[batch]` int64.
-
-    Returns:
-        `[batch]`, <= 0.
-    """
-    return -functional.cross_entropy(logits, labels, reduction="none")
-
-
-@dataclass(frozen=True, slots=True)
-class KeepRule:
-    """Which iterate is the best one, and when a point needs no more steps.
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """One run on one batch: what the hooks of an attack may read, and where they keep their state.
 
     Attributes:
-        rank: (logits, labels) -> `[batch]`; the iterate of lowest rank is returned.
-        stop_below: a point whose best rank is below this is finished; None never stops early.
+        model: what gradients are taken through.
+        origin: `[batch ...]`, the inputs.
+        goal: of the whole batch.
+        epsilon: the radius, in input units.
+        memory: tensors shaped like `origin`, by name; made of zeros when first recalled.
     """
 
-    rank: Callable[[Tensor, Tensor], Tensor]
-    stop_below: float | None
+    model: Any
+    origin: Tensor
+    goal: Goal
+    epsilon: float
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
+    def recall(self, name: str, rows: Tensor) -> Tensor:
+        """Return what was remembered of some points, zeros at first.
 
-#: White box: the iterate deepest in the wrong, by the rule as served; fooled points stop.
-KEEP_SERVED_MARGIN = KeepRule(served_margin, stop_below=0.0)
-#: Transfer: the iterate of highest surrogate loss, all steps taken. Stopping at the surrogate's boundary would destroy
-#: transfer, and the target is never asked.
-KEEP_SURROGATE_LOSS = KeepRule(negative_loss, stop_below=None)
+        Args:
+            name: of the state, e.g. "momentum".
+            rows: `[chosen]`, indices into the batch.
+
+        Returns:
+            `[chosen ...]`.
+        """
+        return self.memory.setdefault(name, torch.zeros_like(self.origin))[rows]
+
+    def remember(self, name: str, rows: Tensor, value: Tensor) -> None:
+        """Keep the state of some points for the next step.
+
+        Args:
+            name: of the state.
+            rows: `[chosen]`, indices into the batch.
+            value: `[chosen ...]`.
+        """
+        self.memory.setdefault(name, torch.zeros_like(self.origin))[rows] = value
 
 
 class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
-    """Gradient ascent on the cross-entropy inside a ball and a box; combine with a foolbox norm class.
+    """Gradient ascent on the attacker's loss inside a ball and a box; combine with a foolbox norm class.
+
+    Three methods may be overridden, and are called with the points that still need steps: `loss` (what is raised),
+    `value_and_grad` (how its gradient is estimated) and `direction` (where a gradient leads).
 
     Args:
         steps: gradient steps.
@@ -93,7 +106,7 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
         Args:
             model: what gradients are taken through.
             inputs: `[batch channel height width]` float32, inside the model's bounds.
-            criterion: the true labels, or foolbox's `Misclassification`.
+            criterion: the true labels, or foolbox's `Misclassification` or `TargetedMisclassification`.
             epsilon: the radius, in input units.
             starting_points: where to start instead of a random point, inside ball and box.
             kwargs: nothing else is accepted.
@@ -102,42 +115,79 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
             Perturbed inputs, same type and shape as `inputs`.
 
         Raises:
-            ValueError: a targeted criterion.
+            InputError: another criterion.
         """
         raise_if_kwargs(kwargs)
         wrapped, restore = ep.astensor_(inputs)
-        criterion = get_criterion(criterion)
-        if not isinstance(criterion, Misclassification):
-            raise ValueError(
-                f"criterion: expected untargeted misclassification, got {type(criterion).__name__}; "
-                "pass the true labels"
-            )
+        goal = goal_of(criterion)
         verify_input_bounds(wrapped, model)
         start = self._start(wrapped, model, epsilon) if starting_points is None else starting_points
-        best = self._descend(model, wrapped.raw, criterion.labels.raw, start, epsilon)
+        best = self._descend(Attempt(model, wrapped.raw, goal, epsilon), start)
         return restore(ep.astensor(best))
+
+    def loss(self, logits: Tensor, goal: Goal) -> Tensor:
+        """Return what a step raises, `[batch]`: the cross-entropy of the goal.
+
+        Args:
+            logits: `[batch classes]`, with a gradient.
+            goal: of these points.
+        """
+        return goal.loss(logits)
+
+    def value_and_grad(self, attempt: Attempt, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the model's answer at the iterates and the gradient to step along.
+
+        Args:
+            attempt: the run.
+            x: `[chosen ...]`, the iterates of the points that still need steps.
+            rows: `[chosen]`, which points of the batch they are.
+
+        Returns:
+            Logits `[chosen classes]`, which decide what is kept, and the gradient of the loss `[chosen ...]`.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            logits = attempt.model(x)
+            (gradient,) = torch.autograd.grad(self.loss(logits, attempt.goal[rows]).sum(), x)
+        return logits.detach(), gradient
+
+    def direction(self, attempt: Attempt, gradient: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the step of length one in the attack's norm that a gradient asks for.
+
+        Args:
+            attempt: the run.
+            gradient: `[chosen ...]`.
+            x: `[chosen ...]`, the iterates.
+            rows: `[chosen]`, which points of the batch they are.
+
+        Returns:
+            `[chosen ...]`.
+        """
+        step = self.normalize(ep.astensor(gradient), x=ep.astensor(x), bounds=attempt.model.bounds)
+        return step.raw  # type: ignore[no-any-return]
 
     def _start(self, origin: Any, model: Any, epsilon: float) -> Tensor:
         if not self.random_start:
             return origin.raw  # type: ignore[no-any-return]
         return ep.clip(self.get_random_start(origin, epsilon), *model.bounds).raw  # type: ignore[no-any-return]
 
-    def _descend(self, model: Any, origin: Tensor, labels: Tensor, x: Tensor, epsilon: float) -> Tensor:
-        best = origin.clone()
+    def _descend(self, attempt: Attempt, x: Tensor) -> Tensor:
+        best = attempt.origin.clone()
         with torch.no_grad():
-            rank = self.keep.rank(model(origin), labels)
+            rank = attempt.goal.rank(self.keep, attempt.model(attempt.origin))
         x = x.clone()
         for _ in range(self.steps):
-            active = self._active(rank)
-            if len(active) == 0:
+            rows = self._active(rank)
+            if len(rows) == 0:
                 break
-            logits, gradient = _logits_and_gradient(model, x[active], labels[active])
-            self._keep(best, rank, x, active, logits, labels)
-            x[active] = self._step(model, x[active], origin[active], gradient, epsilon)
-        active = self._active(rank)
-        if len(active):
+            logits, gradient = self.value_and_grad(attempt, x[rows], rows)
+            self._keep(best, rank, x, rows, attempt.goal[rows].rank(self.keep, logits))
+            x[rows] = self._moved(attempt, x[rows], rows, gradient)
+        rows = self._active(rank)
+        if len(rows):
             with torch.no_grad():
-                self._keep(best, rank, x, active, model(x[active]), labels)
+                last = attempt.goal[rows].rank(self.keep, attempt.model(x[rows]))
+            self._keep(best, rank, x, rows, last)
         return best
 
     def _active(self, rank: Tensor) -> Tensor:
@@ -145,22 +195,12 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
             return torch.arange(len(rank), device=rank.device)
         return (rank >= self.keep.stop_below).nonzero()[:, 0]
 
-    def _keep(self, best: Tensor, rank: Tensor, x: Tensor, active: Tensor, logits: Tensor, labels: Tensor) -> None:
-        new = self.keep.rank(logits, labels[active])
-        improved = active[new < rank[active]]
-        rank[active] = torch.minimum(new, rank[active])
+    def _keep(self, best: Tensor, rank: Tensor, x: Tensor, rows: Tensor, new: Tensor) -> None:
+        improved = rows[new < rank[rows]]
+        rank[rows] = torch.minimum(new, rank[rows])
         best[improved] = x[improved]
 
-    def _step(self, model: Any, x: Tensor, origin: Tensor, gradient: Tensor, epsilon: float) -> Tensor:
-        x_, origin_ = ep.astensor(x), ep.astensor(origin)
-        direction = self.normalize(ep.astensor(gradient), x=x_, bounds=model.bounds)
-        moved = self.project(x_ + self.rel_stepsize * epsilon * direction, origin_, epsilon)
-        return ep.clip(moved, *model.bounds).raw  # type: ignore[no-any-return]
-
-
-def _logits_and_gradient(model: Any, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        logits = model(x)
-        (gradient,) = torch.autograd.grad(functional.cross_entropy(logits, labels, reduction="sum"), x)
-    return logits.detach(), gradient
+    def _moved(self, attempt: Attempt, x: Tensor, rows: Tensor, gradient: Tensor) -> Tensor:
+        step = self.rel_stepsize * attempt.epsilon * ep.astensor(self.direction(attempt, gradient, x, rows))
+        moved = self.project(ep.astensor(x) + step, ep.astensor(attempt.origin[rows]), attempt.epsilon)
+        return ep.clip(moved, *attempt.model.bounds).raw  # type: ignore[no-any-return]
