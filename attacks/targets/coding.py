@@ -45,7 +45,7 @@ class _StraightThrough(torch.autograd.Function):
         """Return the nearest level of each value; halves go to the even level."""
         last = len(levels) - 1
         index = ((inputs - low) / width * last).round().clamp(0, last)
-        # Looked up, not computed: a device that divides by multiplying would miss the served value by a bit.
+        # Looked up in the values a server decodes: what is computed in another way may be off by the last bit.
         return levels[index.long()]
 
     @staticmethod
@@ -84,11 +84,11 @@ class Rounded:
     def table(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return the values that can be sent, ascending: low + k (high - low)/(levels - 1).
 
-        For the bounds (0, 1) these are k/255 divided in that precision, as a server decodes them.
+        For the bounds (0, 1) these are k/255, divided on that device as a server does: a GPU multiplies by 1/255.
         """
         low, high = self.bounds
-        steps = torch.arange(self.levels, dtype=dtype) / (self.levels - 1)
-        return (low + (high - low) * steps).to(device)
+        steps = torch.arange(self.levels, dtype=dtype, device=device) / (self.levels - 1)
+        return low + (high - low) * steps
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the nearest values that can be sent, with the gradient of the identity."""

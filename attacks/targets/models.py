@@ -135,7 +135,7 @@ class EnsembleModel(NetworkModel):
     """An ensemble as served, which also answers member by member for member-aware attacks.
 
     Attributes:
-        mode: how its members' answers become one.
+        serving: how its members' answers become one.
     """
 
     def __init__(
@@ -148,13 +148,18 @@ class EnsembleModel(NetworkModel):
         coding: Coding = FLOAT32,
         role: str = "network",
     ) -> None:
-        self.mode = serving_mode(mode)
+        self.serving = serving_mode(mode)
         super().__init__(network, bounds=bounds, classes=classes, coding=coding, role=role)
 
+    @property
+    def mode(self) -> str:
+        """The name of the serving mode."""
+        return self.serving.name
+
     def _serve(self, inputs: Tensor) -> Tensor:
-        if self.mode.forward:
+        if self.serving.forward:
             return super()._serve(inputs)
-        return self.mode.scores(self._members(inputs))
+        return self.serving.scores(self._members(inputs))
 
     def _members(self, inputs: Tensor) -> Tensor:
         """Return `[member batch classes]`, uncounted."""
@@ -172,9 +177,9 @@ class EnsembleModel(NetworkModel):
 
         In the mode `random_member` this is the log of the probability of each answer.
         """
-        if self.mode.forward:
+        if self.serving.forward:
             return super().logits(inputs)
-        return self.mode.scores(self._judged(inputs))
+        return self.serving.scores(self._judged(inputs))
 
     def held(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return whether each input is answered right, `[batch]` bool on the CPU.
@@ -185,7 +190,7 @@ class EnsembleModel(NetworkModel):
             inputs: `[batch channel height width]` float32.
             labels: `[batch]` int64 on the CPU.
         """
-        if self.mode.random:
+        if self.serving.random:
             return (self.member_answers(inputs) == labels).all(0)
         return super().held(inputs, labels)
 
@@ -213,7 +218,7 @@ class EnsembleModel(NetworkModel):
     def with_coding(self, coding: Coding) -> "EnsembleModel":
         """Return the same ensemble behind another coding of its inputs, with a count of its own."""
         return EnsembleModel(
-            self.network, bounds=self.bounds, classes=self.classes, mode=self.mode, coding=coding, role=self.role
+            self.network, bounds=self.bounds, classes=self.classes, mode=self.serving, coding=coding, role=self.role
         )
 
 
