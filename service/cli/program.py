@@ -6,14 +6,14 @@ from typing import NoReturn
 
 import typer
 
-from service.cli import build, demo, doctor, evaluate, exit_codes, report, serve, sites
+from service.cli import build, demo, doctor, evaluate, exit_codes, figures, report, serve, sites
 from service.cli.console import notices
 
 ABOUT = """Many networks from one: build a symmetry ensemble of a classifier, serve it, measure what it is worth.
 
 Start with `levelset demo`: about a minute, no files needed.
 """
-COMMANDS = (demo, build, evaluate, serve, report, sites, doctor)
+COMMANDS = (demo, build, evaluate, serve, report, sites, figures, doctor)
 
 
 def create_cli() -> typer.Typer:

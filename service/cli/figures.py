@@ -1,0 +1,108 @@
+"""`levelset figures`: the figures of the paper, reproduced and set beside the official numbers."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.console import notices, results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ensemble.paper import Report, Row
+
+NAME = "figures"
+EXAMPLE = "Example: `levelset figures --figure 3 --output figures`"
+
+
+def command(
+    figure: Annotated[
+        list[int] | None, typer.Option("--figure", metavar="N", help="Only this figure; may be given several times.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Run to the official horizons.")] = False,
+    output: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="Where to write.")] = Path("figures"),
+) -> None:
+    """Reproduce figures 3 to 11 of the paper, as published and corrected, as SVG, PNG, JSON and one HTML page.
+
+    The default shortens the runs to minutes in all and says so on each picture; no file is needed.
+    """
+    from ensemble.paper import MISSING
+
+    rows = _chosen(figure)
+    reports = []
+    for row in rows:
+        with notices().status(f"figure {row.number}: {row.title}"):
+            report = (row.full if full else row.default)()
+            _write_pictures(report, output)
+        reports.append(report)
+        notices().print(f"figure {row.number}: done", markup=False)
+    missing = {number: reason for number, reason in MISSING.items() if not figure or number in figure}
+    page = _write_page(reports, missing, output)
+    console = results()
+    console.print(_table(reports))
+    console.print(f"page: {page}", soft_wrap=True, markup=False)
+
+
+def _chosen(numbers: list[int] | None) -> "list[Row]":
+    """Return the rows of the wanted figures.
+
+    Raises:
+        UnknownName: a figure is not reproduced.
+    """
+    from ensemble.errors import InputError, UnknownName
+    from ensemble.paper import MISSING, TABLE
+
+    known = {row.number: row for row in TABLE}
+    if not numbers:
+        return list(known.values())
+    for number in numbers:
+        if number in MISSING:
+            raise InputError(f"figure {number}: expected one that is reproduced, got {number}: {MISSING[number]}")
+        if number not in known:
+            raise UnknownName("figure", str(number), map(str, known))
+    return [known[number] for number in sorted(set(numbers))]
+
+
+def _write_pictures(report: "Report", folder: Path) -> None:
+    from ensemble.errors import ArtifactError
+    from ensemble.paper import png, svg
+    from service.web.paper import picture_name
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for track in report.tracks:
+            (folder / picture_name(report, track, "svg")).write_bytes(svg(report, track))
+            (folder / picture_name(report, track, "png")).write_bytes(png(report, track))
+    except OSError as error:
+        raise ArtifactError(
+            f"figures: expected a writable folder {folder}, got {error}; name another one with --output"
+        ) from error
+
+
+def _write_page(reports: "list[Report]", missing: dict[int, str], folder: Path) -> Path:
+    from service.catalogue.durable import write_text_atomically
+    from service.web.paper import render
+
+    document = {
+        "figures": [report.to_dict() for report in reports],
+        "not_shown": {str(number): reason for number, reason in missing.items()},
+    }
+    write_text_atomically(folder / "figures.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    page = folder / "figures.html"
+    write_text_atomically(page, render(reports, missing))
+    return page
+
+
+def _table(reports: "list[Report]") -> "Table":
+    from rich.table import Table
+
+    shown = Table(title="official, expected, ours")
+    for title in ("figure", "quantity", "official", "expected", "ours", "verdict"):
+        shown.add_column(title, overflow="fold")
+    for report in reports:
+        for row in report.comparisons:
+            cells = (str(report.number), row.quantity, row.official, row.expected, row.ours, row.verdict)
+            shown.add_row(*(cell.replace("[", r"\[") for cell in cells))
+    return shown
