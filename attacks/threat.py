@@ -23,8 +23,12 @@ def _l2(delta: Tensor) -> Tensor:
     return delta.square().sum(dim=1).sqrt()
 
 
-#: How the size of a perturbation `[batch features]` is measured. An l1 row follows with its own noise and step.
-NORMS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({"linf": _linf, "l2": _l2})
+def _l1(delta: Tensor) -> Tensor:
+    return delta.abs().sum(dim=1)
+
+
+#: How the size of a perturbation `[batch features]` is measured.
+NORMS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({"linf": _linf, "l2": _l2, "l1": _l1})
 
 
 def measure(norm: str, perturbation: Tensor) -> Tensor:
@@ -76,7 +80,7 @@ class ThreatModel:
     """A perturbation ball inside a box.
 
     Attributes:
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1".
         epsilons: radii in input units, different, finite, >= 0; stored in ascending order.
         bounds: (low, high) of every input value.
     """
@@ -99,8 +103,11 @@ class ThreatModel:
 
     @property
     def tolerance(self) -> float:
-        """How far a measured norm may pass epsilon: 1e-6 of the width of the box, for float32 rounding."""
-        return 1e-6 * (self.bounds[1] - self.bounds[0])
+        """How far a measured norm may pass epsilon: 1e-6 of the box's width or of the largest radius, the larger.
+
+        Float32 rounds each value by a share of the box and a norm by a share of itself, which in L1 is the larger one.
+        """
+        return 1e-6 * max(self.bounds[1] - self.bounds[0], self.headline)
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON values."""
@@ -127,8 +134,8 @@ class ThreatModel:
 
 
 #: Radii used where the caller names none, by the kind of data: field conventions for inputs in [0, 1].
-_SMALL_COLOUR = {"linf": (2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
-_DIGITS = {"linf": (0.1, 0.2, 0.3), "l2": (1.0, 1.5, 2.0)}
+_SMALL_COLOUR = {"linf": (2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0), "l1": (4.0, 8.0, 12.0)}
+_DIGITS = {"linf": (0.1, 0.2, 0.3), "l2": (1.0, 1.5, 2.0), "l1": (5.0, 10.0)}
 
 
 def default_threat(
@@ -142,7 +149,7 @@ def default_threat(
         bounds: the box; its width scales every radius.
 
     Returns:
-        The last three conventional radii of that kind of data.
+        The last conventional radii of that kind of data, three at most.
 
     Raises:
         InputError: an unknown norm or malformed bounds.

@@ -4,17 +4,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from foolbox.attacks import L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.attacks import L1FastGradientAttack, L2FastGradientAttack, LinfFastGradientAttack
 
-#: One row per norm; foolbox's l1 class joins when the threat model has that norm.
-BY_NORM: Mapping[str, Any] = MappingProxyType({"linf": LinfFastGradientAttack, "l2": L2FastGradientAttack})
+#: One row per norm.
+BY_NORM: Mapping[str, Any] = MappingProxyType(
+    {"linf": LinfFastGradientAttack, "l2": L2FastGradientAttack, "l1": L1FastGradientAttack}
+)
 
 
 def fgsm(norm: str) -> Any:
     """Return the single-step gradient attack of Goodfellow et al. (2015) for a norm.
 
     Args:
-        norm: "linf" (sign of the gradient) or "l2" (its direction).
+        norm: "linf" (sign of the gradient) or "l2" or "l1" (its direction).
 
     Returns:
         A foolbox attack without a random start.

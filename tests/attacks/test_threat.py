@@ -1,13 +1,15 @@
 """The threat model refuses what it cannot mean.
 
 Seen to fail with: `epsilon < 0` left out; `math.isfinite` left out; the L2 norm without its root; the headline taken
-from the smallest radius; default radii not scaled by the box.
+from the smallest radius; default radii not scaled by the box; the L1 norm as a mean; the tolerance taken from the
+box alone, or ten times as large.
 """
 
 from typing import Any
 
 import pytest
 import torch
+from foolbox.distances import l1, l2
 
 from attacks.threat import KNOWLEDGE, ThreatModel, check_bounds, default_threat, measure, threat_sentence
 from ensemble.errors import InputError, UnknownName
@@ -32,8 +34,8 @@ def test_malformed_bounds_are_refused(bounds: Any) -> None:
 
 def test_unknown_norms_are_listed() -> None:
     """The message lists the known norms."""
-    with pytest.raises(UnknownName, match="l2, linf"):
-        ThreatModel(norm="l1")
+    with pytest.raises(UnknownName, match="l1, l2, linf"):
+        ThreatModel(norm="l0")
 
 
 def test_fields_take_their_normal_form() -> None:
@@ -53,16 +55,30 @@ def test_an_unknown_field_is_refused() -> None:
 
 
 def test_norms_are_measured() -> None:
-    """Linf is the largest change, L2 the root of the sum of squares, per point."""
+    """Linf is the largest change, L2 the root of the sum of squares, L1 the sum of the sizes, per point."""
     delta = torch.tensor([[[[3.0, -4.0]]], [[[0.0, 1.0]]]])
     assert measure("linf", delta).tolist() == [4.0, 1.0]
     assert measure("l2", delta).tolist() == [5.0, 1.0]
+    assert measure("l1", delta).tolist() == [7.0, 1.0]
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_the_tolerance_covers_rounding_of_large_norms_and_little_more(norm: str) -> None:
+    """What foolbox clips to a large radius exceeds it by rounding alone, within the tolerance."""
+    distance, epsilon = {"l1": (l1, 300.0), "l2": (l2, 25.0)}[norm]
+    x = torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    far = (x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    excess = measure(norm, distance.clip_perturbation(x, far, epsilon) - x).max().item() - epsilon
+    assert 1e-6 < excess <= ThreatModel(norm, (epsilon,)).tolerance
+    assert ThreatModel(norm, (epsilon,)).tolerance <= 1e-6 * epsilon
 
 
 def test_default_radii_follow_the_data_and_the_box() -> None:
     """Colour images get 8/255, digits 0.3; a box of width 2 doubles them."""
     assert default_threat((3, 32, 32)).headline == pytest.approx(8 / 255)
     assert default_threat((1, 8, 8)).epsilons == (0.1, 0.2, 0.3)
+    assert default_threat((3, 32, 32), norm="l1").epsilons == (4.0, 8.0, 12.0)
+    assert default_threat((1, 8, 8), norm="l1").epsilons == (5.0, 10.0)
     assert default_threat((1, 8, 8), bounds=(-1.0, 1.0)).headline == pytest.approx(0.6)
 
 
