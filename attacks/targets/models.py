@@ -88,13 +88,23 @@ class NetworkModel(PyTorchModel):  # type: ignore[misc]
         self.passes = Passes()
         # foolbox compares float32 values with Python floats: round the bounds the same way first.
         rounded = tuple(torch.tensor(bounds, dtype=torch.float32).tolist())
-        super().__init__(_Counted(network, self._serve, self.passes), bounds=rounded, device=device_of(network))
+        super().__init__(_Counted(network, self.serve, self.passes), bounds=rounded, device=device_of(network))
 
-    def _serve(self, inputs: Tensor) -> Tensor:
-        """Return the served logits `[batch classes]`, uncounted."""
+    def serve(self, inputs: Tensor) -> Tensor:
+        """Return the served logits `[batch classes]`, differentiable, uncounted: what a call counts and answers.
+
+        Args:
+            inputs: `[batch channel height width]` on the model's device.
+
+        Raises:
+            ModelFailure: the network raised an error.
+        """
         with named_failure(self.role, tuple(inputs.shape)):
             logits: Tensor = self.network(self.coding(inputs))
             return logits
+
+    def restart(self) -> None:
+        """Begin a run of an attack: nothing to do where the weights stay what they are."""
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return `[batch classes]` in float32 without a gradient, for inputs on any device; not counted.
@@ -111,7 +121,7 @@ class NetworkModel(PyTorchModel):  # type: ignore[misc]
             ModelFailure: the network raised an error.
         """
         with torch.no_grad(), fits_in_memory(f"judging with {self.role}", len(inputs)):
-            return finite(self._serve(inputs.to(self.device)).float())
+            return finite(self.serve(inputs.to(self.device)).float())
 
     def answers(self, inputs: Tensor) -> Tensor:
         """Return the served class of every input, `[batch]` int64 on the CPU: the first of the largest logits."""
@@ -156,9 +166,10 @@ class EnsembleModel(NetworkModel):
         """The name of the serving mode."""
         return self.serving.name
 
-    def _serve(self, inputs: Tensor) -> Tensor:
+    def serve(self, inputs: Tensor) -> Tensor:
+        """Return the scores of the serving mode `[batch classes]`; see `NetworkModel.serve`."""
         if self.serving.forward:
-            return super()._serve(inputs)
+            return super().serve(inputs)
         return self.serving.scores(self._members(inputs))
 
     def _members(self, inputs: Tensor) -> Tensor:
