@@ -31,7 +31,8 @@ class _Changed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.levels is not None:
             x = (x * self.levels).round() / self.levels
-        return self.scale * self.network(x)
+        logits: Tensor = self.network(x)
+        return self.scale * logits
 
 
 def _wrapped(network: nn.Module, points: Points) -> NetworkModel:
@@ -43,6 +44,10 @@ def test_an_honest_network_has_gradients(network: nn.Module, held_out: Points) -
     found = vanishing(_wrapped(network, held_out), held_out.inputs, held_out.labels, block=40)
     assert found["points"] == 100
     assert found["margin"] == found["both"] == 0
+    small = vanishing(
+        _wrapped(_Changed(network, scale=1e-6), held_out), held_out.inputs, held_out.labels, block=40
+    )  # small, yet with a direction
+    assert small["margin"] == small["cross_entropy"] == 0
 
 
 def test_saturation_is_seen_under_cross_entropy_only(network: nn.Module, held_out: Points) -> None:
@@ -113,7 +118,7 @@ class _Masked(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _WrongBackward.apply(x)
+        y: Tensor = _WrongBackward.apply(x)  # type: ignore[no-untyped-call]
         z: Tensor = self.network(y)
         return z
 

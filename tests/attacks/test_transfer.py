@@ -126,10 +126,10 @@ def test_a_small_denominator_has_no_rate() -> None:
 
 def test_the_mean_of_one_cell_has_the_binomial_interval() -> None:
     """With a single cell the delta method is the normal interval of a proportion, close to Wilson's."""
-    n = 400
-    clean = {"m0": np.ones(n, bool), "m1": np.ones(n, bool)}
-    idle = dict.fromkeys(clean, np.ones(n, bool))  # an attack that fools nobody: no rate
-    held = {"m0": {"m0": np.zeros(n, bool), "m1": np.arange(n) >= 100}, "m1": idle}
+    n, point = 400, np.arange(450)
+    clean = {"m0": point >= 0, "m1": point < n}  # points that the judge has wrong from the start do not enter
+    idle = dict.fromkeys(clean, point >= 0)  # an attack that fools nobody: no rate
+    held = {"m0": {"m0": point < 0, "m1": (point >= 100) & (point < n)}, "m1": idle}
     spread = transfer_matrix(clean, held).off_diagonal
     assert spread.low == pytest.approx(0.25 - 1.959964 * (0.25 * 0.75 / n) ** 0.5)
     assert spread.high == pytest.approx(wilson(100, n)[1], abs=0.005)
