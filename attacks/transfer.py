@@ -132,12 +132,15 @@ def transfer_block(
         inputs: `[batch channel height width]` float32 on the CPU.
         labels: `[batch]` int64 on the CPU.
         threat: norm, headline radius and bounds.
-        names: of the members, of the base and of the target, as the report prints them.
+        names: of the members, of the base and of the target, as the report prints them; naming fewer members than
+            there are leaves out the last ones, and the target keeps them all.
     """
     members, base_name, target = names
-    right = model.member_answers(inputs) == labels
+    count = len(members)
+    right = model.member_answers(inputs)[:count] == labels
     crafted = craft_on_members(attack, model, inputs, labels, threat, right=right)
-    held = torch.stack([judge_once(model, base, rows, labels) for rows in crafted.examples])
+    judged = torch.stack([judge_once(model, base, rows, labels) for rows in crafted.examples])
+    held = torch.cat([judged[:, :count], judged[:, -2:]], dim=1)
     return TransferBlock(tuple(members), (*members, base_name, target), held, crafted)
 
 

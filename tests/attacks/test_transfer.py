@@ -71,6 +71,8 @@ def test_the_block_is_what_separate_runs_give(
         for column, judge in enumerate(plain):
             assert torch.equal(block.held[source, column][right], (judge.answers(made) == labels)[right])
     assert block.crafted.excess <= HEADLINE.tolerance
+    fewer = transfer_block(_attack(), model, base, inputs, labels, HEADLINE, names=(["member-0"], "base", "ensemble"))
+    assert torch.equal(fewer.held, block.held[:1, [0, 2, 3]])
     assert block.crafted.forwards > block.crafted.backwards > 0
 
 
