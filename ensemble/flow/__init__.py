@@ -1,4 +1,4 @@
-"""Gradient flow: what symmetries conserve, where it starts, and the valley it ends in."""
+"""Gradient flow: what symmetries conserve, how training keeps or breaks it, and the valley it ends in."""
 
 from ensemble.flow.conserved import (
     attention_quantities,
@@ -9,7 +9,26 @@ from ensemble.flow.conserved import (
     softmax_quantities,
     unit_quantities,
 )
-from ensemble.flow.generators import algebra_dimension, separates_units, symmetric_projection
+from ensemble.flow.dimension import (
+    LawCount,
+    count_laws,
+    linear_law_count,
+    linear_orbit_dimension,
+    minimum_dimension,
+    orbit_dimension,
+    radial_orbit_dimension,
+    symmetry_dimension,
+)
+from ensemble.flow.dynamics import (
+    Descent,
+    Trajectory,
+    drift_identity,
+    drift_slope,
+    gradient_descent,
+    gradient_flow,
+    momentum_flow,
+)
+from ensemble.flow.generators import algebra_basis, algebra_dimension, separates_units, symmetric_projection
 from ensemble.flow.initialisation import (
     HALF_SQUARE,
     INTEGRALS,
@@ -27,12 +46,36 @@ from ensemble.flow.initialisation import (
     quantity_moments,
     sample_quantities,
 )
+from ensemble.flow.laws import (
+    AttentionLaw,
+    ElementwiseLaw,
+    Law,
+    MatrixLaw,
+    NormLaw,
+    ScalingLaw,
+    Term,
+    coordinates,
+    laws,
+    unit_laws,
+)
+from ensemble.flow.monitor import ConservationMonitor, SiteDrift
+from ensemble.flow.orthogonality import directional_derivative, flow_cosines, loss_gradient
+from ensemble.flow.paths import PathLoss, network_loss, orbit_path, parameters_of, path_loss, straight_path
 from ensemble.flow.rotations import (
     lower_angular_momentum,
     momentum_charge,
     total_angular_momentum,
     upper_angular_momentum,
 )
+from ensemble.flow.sharpness import (
+    Spectrum,
+    convergence_rate,
+    hessian,
+    hessian_product,
+    largest_eigenvalues,
+    unit_sharpness,
+)
+from ensemble.flow.valley import balance_factors, go_to, move, rebalance, sample_valley, scaled
 
 __all__ = [
     # conserved quantities of two layers
@@ -43,7 +86,22 @@ __all__ = [
     "radial_power",
     "softmax_quantities",
     "unit_quantities",
+    # conservation laws of any network
+    "AttentionLaw",
+    "ElementwiseLaw",
+    "Law",
+    "MatrixLaw",
+    "NormLaw",
+    "ScalingLaw",
+    "Term",
+    "coordinates",
+    "directional_derivative",
+    "flow_cosines",
+    "laws",
+    "loss_gradient",
+    "unit_laws",
     # generators and rotations
+    "algebra_basis",
     "algebra_dimension",
     "lower_angular_momentum",
     "momentum_charge",
@@ -51,6 +109,38 @@ __all__ = [
     "symmetric_projection",
     "total_angular_momentum",
     "upper_angular_momentum",
+    # dynamics
+    "ConservationMonitor",
+    "Descent",
+    "SiteDrift",
+    "Trajectory",
+    "drift_identity",
+    "drift_slope",
+    "gradient_descent",
+    "gradient_flow",
+    "momentum_flow",
+    # the valley
+    "PathLoss",
+    "balance_factors",
+    "go_to",
+    "move",
+    "network_loss",
+    "orbit_path",
+    "parameters_of",
+    "path_loss",
+    "rebalance",
+    "sample_valley",
+    "scaled",
+    "straight_path",
+    # dimensions
+    "LawCount",
+    "count_laws",
+    "linear_law_count",
+    "linear_orbit_dimension",
+    "minimum_dimension",
+    "orbit_dimension",
+    "radial_orbit_dimension",
+    "symmetry_dimension",
     # initialisation
     "Distribution",
     "HALF_SQUARE",
@@ -67,4 +157,11 @@ __all__ = [
     "Uniform",
     "quantity_moments",
     "sample_quantities",
+    # rate and sharpness
+    "Spectrum",
+    "convergence_rate",
+    "hessian",
+    "hessian_product",
+    "largest_eigenvalues",
+    "unit_sharpness",
 ]
