@@ -55,21 +55,6 @@ class Goal:
         """
         return self.sign * keep.rank(outputs, self.labels)
 
-    # Both spellings hold until every attack uses the one above.
-    @property
-    def classes(self) -> Tensor:
-        """The labels."""
-        return self.labels
-
-    def at(self, rows: Tensor) -> "Goal":
-        """Return the goal of some points."""
-        return self[rows]
-
-    @classmethod
-    def of(cls, criterion: Any) -> "Goal":
-        """Return the goal of a foolbox criterion."""
-        return goal_of(criterion)
-
 
 def goal_of(criterion: Any) -> Goal:
     """Return the goal of a foolbox criterion.

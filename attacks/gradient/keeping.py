@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,10 +48,6 @@ class KeepRule:
 
     rank: Callable[[Tensor, Tensor], Tensor]
     stop_below: float | None
-
-    def rank_for(self, goal: Any, outputs: Tensor) -> Tensor:
-        """Return the rank of each point for a goal, `[batch]`."""
-        return goal.rank(self, outputs)  # type: ignore[no-any-return]
 
 
 #: White box: the iterate deepest in the wrong, by the rule as served; fooled points stop.

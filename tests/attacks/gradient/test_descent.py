@@ -2,26 +2,29 @@
 
 Seen to fail with: `new > rank` in `_keep`; the last forward left out; `project` left out; the gradient's sign flipped;
 `Transfer.run` crafting on the model it is called with; `KEEP_SURROGATE_LOSS` stopping at the boundary; NaN examples
-passed on.
+passed on; the sign of a targeted loss, or of a targeted rank, left out; `loss` bypassed in `value_and_grad`.
 """
 
 from typing import Any
 
 import pytest
 import torch
-from foolbox.criteria import TargetedMisclassification
+from foolbox.criteria import Criterion, TargetedMisclassification
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.gradient import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, Transfer, fgsm, pgd
-from attacks.gradient.descent import served_margin
+from attacks.gradient import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, Goal, Transfer, fgsm, pgd
+from attacks.gradient.keeping import served_margin
+from attacks.gradient.pgd import LinfProjectedGradientDescent
 from attacks.ladder import craft
 from attacks.noise import uniform_noise
 from attacks.targets import NetworkModel, wrap
 from attacks.threat import ThreatModel, measure
+from ensemble.errors import InputError
 from tests.attacks.conftest import Points
+from tests.attacks.gradient.recording import Recorded
 
 BOX = (0.0, 1.0)
 
@@ -58,11 +61,11 @@ def _attack(norm: str, kind: str) -> Any:
     )
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("kind", ["noise", "fgsm", "pgd"])
 def test_examples_stay_in_ball_and_box(norm: str, kind: str, model: NetworkModel, held_out: Points) -> None:
     """Measured anew, no example passes its radius or leaves the box; epsilon 0 moves nothing."""
-    threat = ThreatModel(norm, (0.0, 0.1, 0.7))
+    threat = ThreatModel(norm, (0.0, 0.1, 0.7) if norm != "l1" else (0.0, 0.5, 7.0))
     inputs, labels = held_out.inputs[:20], held_out.labels[:20]
     crafted = craft(_attack(norm, kind), model, inputs, labels, threat)
     assert crafted.finite
@@ -107,19 +110,6 @@ def test_on_a_linear_network_pgd_finds_the_optimum(weight: list[float]) -> None:
         crafted = craft(attack, model, x, torch.tensor([0]), ThreatModel("linf", (0.2,)))
     found = network(crafted.examples[0])[0, 0]
     torch.testing.assert_close(found, network(x)[0, 0] - 0.2 * w.abs().sum(), rtol=1e-4, atol=1e-5)
-
-
-class Recorded(NetworkModel):
-    """A model that remembers every batch it was shown."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network, bounds=BOX, classes=10)
-        self.seen: list[Tensor] = []
-
-    def __call__(self, inputs: Any) -> Any:
-        """Remember and answer."""
-        self.seen.append(getattr(inputs, "raw", inputs).detach().clone())
-        return super().__call__(inputs)
 
 
 def test_the_best_iterate_by_surrogate_loss_is_returned(network: nn.Module, held_out: Points) -> None:
@@ -201,8 +191,45 @@ def test_starting_points_are_used(model: NetworkModel, held_out: Points) -> None
     torch.testing.assert_close(best[better], start[better], rtol=0, atol=1e-6)
 
 
-def test_targeted_criteria_are_refused(model: NetworkModel, held_out: Points) -> None:
+class Whim(Criterion):  # type: ignore[misc]
+    """A criterion that no attack here knows."""
+
+    def __call__(self, perturbed: Any, outputs: Any) -> Any:
+        """Return true for everything."""
+        return outputs.argmax(axis=-1) >= 0
+
+    def __repr__(self) -> str:
+        return "Whim()"
+
+
+def test_other_criteria_are_refused(model: NetworkModel, held_out: Points) -> None:
     """The attack says what it can do instead of attacking the wrong goal."""
     attack = pgd("linf", steps=1, rel_stepsize=1.0, random_start=False, keep=KEEP_SERVED_MARGIN)
-    with pytest.raises(ValueError, match="untargeted"):
-        attack.run(model, held_out.inputs[:2], TargetedMisclassification(held_out.labels[:2]), epsilon=0.1)
+    with pytest.raises(InputError, match="TargetedMisclassification, got Whim"):
+        attack.run(model, held_out.inputs[:2], Whim(), epsilon=0.1)
+
+
+def test_a_targeted_run_lowers_the_loss_of_its_class(model: NetworkModel, held_out: Points) -> None:
+    """Steps go towards the class, points that reached it stop, and the iterate kept is the best for the target."""
+    x, wished = held_out.inputs[:30], (held_out.labels[:30] + 1) % 10
+    criterion = TargetedMisclassification(wished)
+    attack = pgd("linf", steps=20, rel_stepsize=0.1, random_start=True, keep=KEEP_SERVED_MARGIN)
+    reached = attack.run(model, x, criterion, epsilon=0.3)
+    assert (model.answers(reached) == wished).float().mean() > 0.8
+    kept = pgd("linf", steps=5, rel_stepsize=0.5, random_start=True, keep=KEEP_SURROGATE_LOSS)
+    best = kept.run(model, x, criterion, epsilon=0.1)
+    before = functional.cross_entropy(model(x), wished, reduction="none")
+    assert (functional.cross_entropy(model(best), wished, reduction="none") <= before).all()
+
+
+def test_an_overridden_loss_is_what_steps_raise(network: nn.Module, held_out: Points) -> None:
+    """The hook decides the direction: on the negated loss the attack makes points safer."""
+
+    class Kind(LinfProjectedGradientDescent):
+        def loss(self, logits: Tensor, goal: Goal) -> Tensor:
+            return -goal.loss(logits)
+
+    model, x, y = Recorded(network), held_out.inputs[:10], held_out.labels[:10]
+    Kind(steps=3, rel_stepsize=0.3, random_start=False, keep=KEEP_SURROGATE_LOSS).run(model, x, y, epsilon=0.1)
+    first, last = (served_margin(network(model.seen[i]), y) for i in (0, -1))
+    assert (last > first).all()
