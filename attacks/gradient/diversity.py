@@ -35,17 +35,18 @@ class Diversity:
         """
         height, width = images.shape[-2:]
         draws = torch.rand(4, len(images), device=images.device)
-        rows, columns = self._weights(height, draws[1], draws[2]), self._weights(width, draws[1], draws[3])
+        reach = round(self.spread * height)
+        size = height - reach + (draws[1] * (2 * reach + 1)).floor()
+        rows = _resized(height, size, _offset(height - size, draws[2]))
+        size = (size * (width / height)).round()
+        columns = _resized(width, size, _offset(width - size, draws[3]))
         resized = rows[:, None] @ images @ columns[:, None].mT
         return torch.where((draws[0] < self.probability)[:, None, None, None], resized, images)
 
-    def _weights(self, length: int, scale: Tensor, place: Tensor) -> Tensor:
-        reach = round(self.spread * length)
-        size = length - reach + (scale * (2 * reach + 1)).floor()
-        room = length - size
-        # Room to pad is positive, overhang to crop negative; the offset lies uniformly between none and all of it.
-        offset = torch.where(room < 0, -(place * (1 - room)).floor(), (place * (1 + room)).floor())
-        return _resized(length, size, offset)
+
+def _offset(room: Tensor, place: Tensor) -> Tensor:
+    """Return a place between none and all of the room, equally often; overhang to crop is negative room."""
+    return torch.where(room < 0, -(place * (1 - room)).floor(), (place * (1 + room)).floor())
 
 
 def _resized(length: int, size: Tensor, offset: Tensor) -> Tensor:
