@@ -45,4 +45,7 @@ class Transfer(FixedEpsilonAttack):  # type: ignore[misc]
                 f"transfer: expected equal bounds, got {tuple(self.surrogate.bounds)} for the surrogate and "
                 f"{tuple(model.bounds)} for the target; wrap both with the same bounds"
             )
+        restart = getattr(self.surrogate, "restart", None)
+        if restart is not None:  # a surrogate that changes its weights begins each run with the same ones
+            restart()
         return self.attack.run(self.surrogate, inputs, criterion, epsilon=epsilon, **kwargs)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.canonical import content_digest
-from attacks.targets import EnsembleModel, NetworkModel
+from attacks.targets import Coding, EnsembleModel, NetworkModel
 from ensemble.errors import InputError
 
 
@@ -111,6 +111,10 @@ class JointModel(NetworkModel):
         """Begin a run anew in every one of them."""
         for model in self._models:
             model.restart()
+
+    def with_coding(self, coding: Coding) -> "JointModel":
+        """Return the same models, each behind another coding of its inputs."""
+        return JointModel([model.with_coding(coding) for model in self._models])
 
 
 def ensemble_of(surrogates: Sequence[Surrogate]) -> Surrogate:
