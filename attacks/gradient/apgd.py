@@ -93,8 +93,9 @@ class AutoPGD(FixedEpsilonAttack):  # type: ignore[misc]
             index = found.unfinished(self.keep)
             if len(index) == 0:
                 break
-            x = self.ball.start(origin[index], epsilon, model.bounds) if start is None else start[index].clone()
-            self._climb(model, origin, round_goal, index, x, epsilon, found)
+            # Drawn for the whole batch, so that a point's start does not depend on which others are left.
+            x = self.ball.start(origin, epsilon, model.bounds) if start is None else start
+            self._climb(model, origin, round_goal, index, x[index], epsilon, found)
             start = None
         return restore(ep.astensor(found.x))
 
