@@ -4,6 +4,7 @@ The public call stays foolbox's (it clips, measures and scores); only `run` diff
 shows the model only those points that still need steps.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,7 +181,8 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
             rows = self._active(rank)
             if len(rows) == 0:
                 break
-            logits, gradient = self.value_and_grad(attempt, x[rows], rows)
+            with _one_gradient(attempt.model):
+                logits, gradient = self.value_and_grad(attempt, x[rows], rows)
             self._keep(best, rank, x, rows, attempt.goal[rows].rank(self.keep, logits))
             x[rows] = self._moved(attempt, x[rows], rows, gradient)
         rows = self._active(rank)
@@ -204,3 +206,9 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
         step = self.rel_stepsize * attempt.epsilon * ep.astensor(self.direction(attempt, gradient, x, rows))
         moved = self.project(ep.astensor(x) + step, ep.astensor(attempt.origin[rows]), attempt.epsilon)
         return ep.clip(moved, *attempt.model.bounds).raw  # type: ignore[no-any-return]
+
+
+def _one_gradient(model: Any) -> AbstractContextManager[None]:
+    """Tell a model that changes its weights from step to step that all calls inside belong to one step."""
+    hold = getattr(model, "one_gradient", None)
+    return nullcontext() if hold is None else hold()

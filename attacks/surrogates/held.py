@@ -1,6 +1,7 @@
 """What an attacker crafts on: a network it holds, with the digest of everything its examples depend on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -111,6 +112,14 @@ class JointModel(NetworkModel):
         """Begin a run anew in every one of them."""
         for model in self._models:
             model.restart()
+
+    @contextmanager
+    def one_gradient(self) -> Iterator[None]:
+        """Hold the turn of every one of them."""
+        with ExitStack() as stack:
+            for model in self._models:
+                stack.enter_context(model.one_gradient())
+            yield
 
     def with_coding(self, coding: Coding) -> "JointModel":
         """Return the same models, each behind another coding of its inputs."""

@@ -4,7 +4,8 @@ A material says what a pool is made of. It is cheap to name: its digest is known
 can be planned by it; making it may take minutes, and what was made is a dictionary of tensors that can be stored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Protocol
 
@@ -66,7 +67,8 @@ class MemberPerStep(NetworkModel):
     """A model that answers each gradient call with the next network of a pool, all of them once per pass.
 
     The order is shuffled anew in each pass, by a seed; `restart` goes back to the first. Calls without a gradient are
-    answered by the network whose turn it is, and do not take its turn.
+    answered by the network whose turn it is, and do not take its turn. An attack that needs several calls for one step
+    makes them inside `one_gradient`: they are one turn.
 
     Source: Gubri et al. (2022), arXiv:2207.13129, one collected weight per iteration.
 
@@ -91,6 +93,7 @@ class MemberPerStep(NetworkModel):
     ) -> None:
         super().__init__(pool, bounds=bounds, classes=classes, coding=coding, role=role)
         self._seed = seed
+        self._held = False
         self.restart()
 
     @property
@@ -102,6 +105,20 @@ class MemberPerStep(NetworkModel):
         """Begin a run anew: the same order again."""
         self._rng = torch.Generator().manual_seed(self._seed)
         self._order = self._pass()
+
+    @contextmanager
+    def one_gradient(self) -> Iterator[None]:
+        """Hold the turn of one network for all calls inside; it ends with the context."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        del self._order[0]
+        self._order = self._order or self._pass()
 
     def _pass(self) -> list[int]:
         order: list[int] = torch.randperm(int(self.network.size), generator=self._rng).tolist()  # type: ignore[arg-type]
@@ -116,9 +133,8 @@ class MemberPerStep(NetworkModel):
         here = slice(self.turn, self.turn + 1)
         with named_failure(self.role, tuple(inputs.shape)):
             logits: Tensor = self.network.member_logits(self.coding(inputs), members=here)[0]  # type: ignore[operator]
-        if inputs.requires_grad:
-            del self._order[0]
-            self._order = self._order or self._pass()
+        if inputs.requires_grad and not self._held:
+            self._end_turn()
         return logits
 
     def with_coding(self, coding: Coding) -> "MemberPerStep":

@@ -1,6 +1,7 @@
 """Networks and ensembles as foolbox models: what is served is what is attacked and what is judged."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -105,6 +106,10 @@ class NetworkModel(PyTorchModel):  # type: ignore[misc]
 
     def restart(self) -> None:
         """Begin a run of an attack: nothing to do where the weights stay what they are."""
+
+    def one_gradient(self) -> AbstractContextManager[None]:
+        """Return a context in which all calls belong to one gradient step: nothing to do where the weights stay."""
+        return nullcontext()
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return `[batch classes]` in float32 without a gradient, for inputs on any device; not counted.

@@ -3,9 +3,12 @@
 Seen to fail with: a padded image not zero outside; the offset of a crop without its sign; sizes that leave out the
 largest; one draw for the whole batch; a kernel that does not sum to one; brightness measured from zero when the box
 starts elsewhere; scales 1, 1/2, 1/3; an image mixed with itself; the perturbed batch mixed in; the sum over copies in
-place of the mean; labels repeated point by point in place of copy by copy; a forward pass larger than allowed.
+place of the mean; labels repeated point by point in place of copy by copy; a forward pass larger than allowed; a turn
+of a changing surrogate for each pass.
 """
 
+import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +34,7 @@ from attacks.gradient.copies import Copies, Others
 from attacks.gradient.descent import Attempt
 from attacks.gradient.diversity import _resized
 from attacks.gradient.keeping import served_margin
+from attacks.surrogates.pools import MemberPerStep
 from attacks.targets import NetworkModel
 from tests.attacks.conftest import Points
 from tests.attacks.gradient.linear import DUAL, linear, points
@@ -237,3 +241,34 @@ def test_copies_are_counted(network: nn.Module, held_out: Points) -> None:
     admix("linf", keep=KEEP_SURROGATE_LOSS, **STEPS).run(model, held_out.inputs[:10], held_out.labels[:10], epsilon=0.1)
     assert model.passes.backwards == 10 * 4 * 15
     assert model.passes.forwards == 10 * (4 * 16 + 2)
+
+
+class Pool(nn.Module):
+    """Five linear networks that answer one by one, and remember which ones were asked with a gradient."""
+
+    size, num_classes = 5, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = torch.randn(5, 3, 16)
+        self.asked: list[int] = []
+        self.eval()
+
+    def member_logits(self, x: Tensor, *, members: slice | None = None) -> Tensor:
+        """Return `[member batch classes]`."""
+        assert members is not None
+        if x.requires_grad:
+            self.asked.append(members.start)
+        return torch.einsum("bf,mcf->mbc", x.flatten(1), self.weights[members])
+
+
+@pytest.mark.parametrize("name", [*EFFECTIVE, "mi"])
+def test_a_step_is_one_turn_of_a_surrogate_that_changes(name: str) -> None:
+    """However many passes a step takes, all go to one network, and the next step to the next network."""
+    pool = Pool()
+    model = MemberPerStep(pool, bounds=BOX, classes=3, seed=0)
+    attack = (EFFECTIVE | {"mi": mi})[name]("linf", keep=KEEP_SURROGATE_LOSS, steps=5, rel_stepsize=0.2)
+    attack.copies = dataclasses.replace(attack.copies, largest=8)
+    attack.run(model, torch.rand(6, 1, 4, 4), torch.zeros(6, dtype=torch.int64), epsilon=0.1)
+    turns = [turn for turn, _ in itertools.groupby(pool.asked)]
+    assert sorted(turns) == [0, 1, 2, 3, 4]
