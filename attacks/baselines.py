@@ -71,8 +71,8 @@ def weight_noise_equal_accuracy(
     """Return the strongest weight noise whose clean accuracy is the ensemble's within half a point.
 
     Every tensor W that a member moves to W' becomes W + factor |W' - W| Z/|Z| with one global factor, found by
-    bisection; Z is the same at every factor. Of all factors that cost no more than half a point over the ensemble's cost the
-    largest is wanted: of networks equally good, the most different ones are the hardest to win against.
+    bisection; Z is the same at every factor. Of all factors that cost no more than half a point over the ensemble's
+    cost the largest is wanted: of networks equally good, the most different ones are the hardest to win against.
 
     Args:
         ensemble: the ensemble under test.
