@@ -14,7 +14,21 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from service.errors import HttpError
-from service.routes import capabilities, events, health, infer, jobs, pages, problems, reports
+from service.observability.instruments import Instruments
+from service.routes import (
+    capabilities,
+    events,
+    health,
+    infer,
+    jobs,
+    metrics,
+    models,
+    pages,
+    problems,
+    reports,
+    repository,
+    statistics,
+)
 from service.routes.middleware import Gatekeeper, request_id
 from service.routes.rooms import Rooms
 from service.settings import Settings
@@ -40,7 +54,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for room in (health, infer, jobs, events, reports, capabilities, pages):
+    # `statistics` before `models`: `/v2/models/stats` is no model's name.
+    for room in (health, statistics, infer, models, repository, metrics, jobs, events, reports, capabilities, pages):
         app.include_router(room.router)
     app.mount("/static", pages.static_files(), name="static")
     return app
@@ -55,7 +70,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            rooms.draining = True
+            rooms.draining = rooms.refusing = True
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await sweeper
@@ -85,7 +100,8 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Rooms:
     ledger = JobLedger(database, max_open=settings.max_open_jobs)
     reconciler = Reconciler(ledger, engine, cancel_grace=settings.cancel_grace)
     repository = ModelRepository(settings.models_folder)
-    pool = ModelPool(repository, settings)
+    instruments = Instruments()
+    pool = ModelPool(repository, settings, instruments)
     stack.push_async_callback(pool.stop)
     await pool.start()
     return Rooms(
@@ -97,6 +113,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Rooms:
         artifacts=ArtifactStore(settings.artifacts_folder),
         capabilities=await asyncio.to_thread(take_inventory, settings),
         secret=await asyncio.to_thread(_secret, settings.data / "cursor.key"),
+        instruments=instruments,
     )
 
 

@@ -33,7 +33,13 @@ from typing import Final
 
 
 class ServiceError(Exception):
-    """Root of what the service raises on purpose."""
+    """Root of what the service raises on purpose.
+
+    Attributes:
+        unread: whether it was raised before the request's body was read to its end, so that the connection must close.
+    """
+
+    unread = False
 
 
 class MalformedRequest(ServiceError):
@@ -80,9 +86,13 @@ class NotAcceptable(ServiceError):
 class TooLarge(ServiceError):
     """A body or a batch above its limit."""
 
+    unread = True
+
 
 class UnsupportedMedia(ServiceError):
     """A content type or encoding that is not read."""
+
+    unread = True
 
 
 class StateConflict(ServiceError):
@@ -103,7 +113,12 @@ class Overloaded(ServiceError):
     Args:
         message: the bound that was hit and the prediction.
         retry_after: seconds after which a new attempt is expected to be admitted.
+
+    Attributes:
+        reason: one word for the bound, as metrics count it.
     """
+
+    reason = "not_ready"
 
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         self.retry_after = retry_after
@@ -172,7 +187,7 @@ def to_http(error: Exception) -> HttpError:
     """Return the status, text and headers that `error` has over HTTP; 500 without a reason for what no row names."""
     status = next((HTTP_STATUS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in HTTP_STATUS), 500)
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else {}
-    if isinstance(error, TooLarge | UnsupportedMedia):
-        headers["Connection"] = "close"  # the body was not read to its end
+    if isinstance(error, ServiceError) and error.unread:
+        headers["Connection"] = "close"
     tells = (isinstance(error, ServiceError) and status != 500) or status == 422  # the rest may name local paths
     return HttpError(status, str(error) if tells else HIDDEN, headers, getattr(error, "field", None))

@@ -3,7 +3,7 @@
 import ipaddress
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,6 +12,7 @@ PREFIX = "LEVELSET_"
 _PATH_SAFE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
+ServingMode = Literal["prob", "logit", "vote", "random_member"]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -41,6 +42,13 @@ class Settings(BaseSettings):
     max_job_bytes: int = Field(256 << 10, ge=1024, description="bytes of one job's specification; above: 413")
     offload_bytes: int = Field(1 << 20, ge=0, description="bodies above this many bytes are parsed off the event loop")
     queue_timeout: float = Field(30.0, gt=0, le=30, description="seconds a request may wait; then 504")
+    max_queue_delay: float = Field(0.0, ge=0, le=1, description="seconds an idle device may wait for company")
+    body_timeout: float = Field(30.0, gt=0, description="seconds the body of an inference may take to arrive")
+    serving_modes: dict[str, ServingMode] = Field(
+        {}, description="how an ensemble's members become one answer: name -> prob, logit, vote or random_member"
+    )
+    triton_metrics: bool = Field(False, description="repeat the counters under the names of Triton's dashboards")
+    log_format: Literal["text", "json"] = Field("text", description="form of the log: text or json")
     model_poll: float = Field(1.0, gt=0, description="seconds between looks into the model folder")
 
     worker: str = Field("worker-0", pattern=_PATH_SAFE, description="name of this worker's slot; never shared")

@@ -2,59 +2,32 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Hashable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ensemble import SymmetryEnsemble
 from ensemble.errors import LevelsetError, UnknownName
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.repository import ModelRepository
-from service.errors import NotReady, UnknownModel, UnusableModel
-from service.inference.batcher import Batcher, Bounds, Results
-from service.inference.outputs import compute
+from service.errors import MalformedRequest, NotReady, UnknownModel, UnusableModel
+from service.inference.admission import Admission, Bounds
+from service.inference.batcher import Batcher
+from service.inference.device import DeviceThread
 from service.inference.plans import FastestPlan
-from service.inference.signature import Signature, signature_of
+from service.inference.served import Address, Counting, Runner, Served
+from service.inference.statistics import ViewStatistics
 from service.inference.views import View, parse_view
+from service.inference.warming import warm_up
+from service.observability.instruments import Instruments
 from service.settings import Settings
 
 LOG = logging.getLogger("levelset.models")
-WARM_UP: Final = 2.0  # seconds after which the warm-up of a model begins no further batch
-DAMAGED = "its stored artifact cannot be used (the server's log has the reason)"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """One version of one ensemble, ready to answer."""
-
-    info: ModelInfo
-    batcher: Batcher
-    fastest: FastestPlan
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Address:
-    """A resolved request: the view, the version that answers, and its signature."""
-
-    view: View
-    served: Served
-    signature: Signature
-
-    @property
-    def version(self) -> str:
-        """The version that answers."""
-        return self.served.info.version
-
-    async def infer(self, rows: NDArray[np.float32]) -> Results:
-        """Return every output of the view for `rows`."""
-        return await self.served.batcher.infer(self.view, rows)
+DAMAGED: Final = "its stored artifact cannot be used (the server's log has the reason)"
+UNLOADED: Final = "unloaded"
+T = TypeVar("T")
 
 
 class ModelPool:
@@ -62,22 +35,26 @@ class ModelPool:
 
     Args:
         repository: where models are stored.
-        settings: device, bounds, poll interval.
+        settings: device, bounds, serving modes, poll interval.
+        instruments: metrics of the application.
     """
 
-    def __init__(self, repository: ModelRepository, settings: Settings) -> None:
+    def __init__(self, repository: ModelRepository, settings: Settings, instruments: Instruments | None = None) -> None:
         self._repository = repository
         self._settings = settings
-        self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"torch-{settings.device}")
+        self._instruments = instruments or Instruments()
+        self._device = DeviceThread(settings.device)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
         self._served: dict[tuple[str, str], Served] = {}
         self._broken: dict[tuple[str, str], str] = {}
+        self._unloaded: set[str] = set()
+        self._loading = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
         self.scanned = False
 
     async def start(self) -> None:
         """Begin loading; `scanned` turns true when everything found was tried once."""
-        await self._on_device(torch.set_num_threads, self._settings.threads)
+        await self._device.run(torch.set_num_threads, self._settings.threads)
         self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -88,8 +65,22 @@ class ModelPool:
                 await self._watcher
         for served in self._served.values():
             await served.batcher.stop()
-        self._device.shutdown(wait=False, cancel_futures=True)
+        self._device.close()
         self._disk.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits or runs."""
+        return all(served.batcher.admission.idle for served in self._served.values())
+
+    @property
+    def lost(self) -> bool:
+        """Whether the device failed for good: only a new process helps."""
+        return self._device.lost
+
+    def served(self) -> list[Served]:
+        """Return every version that answers, by name and age."""
+        return [self._served[key] for key in sorted(self._served, key=lambda key: (key[0], int(key[1])))]
 
     def versions(self, name: str) -> list[str]:
         """Return the versions of an ensemble that answer, oldest first."""
@@ -101,18 +92,65 @@ class ModelPool:
         return [self._served[name, self.versions(name)[-1]].info for name in names]
 
     def plans(self, name: str, version: str) -> dict[str, str]:
-        """Return how an answering version runs: `most rows -> execution plan`, as measured so far."""
+        """Return how an answering version runs: `most rows -> execution plan`, as measured."""
         return {str(rows): plan for rows, plan in sorted(self._served[name, version].fastest.known.items())}
 
     def broken(self) -> dict[str, str]:
         """Return `name/version -> reason` of what is stored and cannot be served."""
         return {f"{name}/{version}": reason for (name, version), reason in sorted(self._broken.items())}
 
+    def statistics(self) -> list[dict[str, Any]]:
+        """Return the counters of every view of every version that answers."""
+        return [
+            served.statistics.get(view, ViewStatistics()).to_dict(view.name, served.info.version)
+            for served in self.served()
+            for view in served.views()
+        ]
+
+    async def index(self) -> list[dict[str, str]]:
+        """Return every stored version with its state, as the repository extension lists them."""
+        rows = []
+        for name, version in sorted(await self._on_disk(self._stored), key=lambda key: (key[0], int(key[1]))):
+            reason = UNLOADED if name in self._unloaded else self._broken.get((name, version), "")
+            loading = not reason and (name, version) not in self._served
+            state = "UNAVAILABLE" if reason else "LOADING" if loading else "READY"
+            rows.append({"name": name, "version": version, "state": state, "reason": reason})
+        return rows
+
+    async def load(self, name: str) -> None:
+        """Serve an ensemble again, all its versions; nothing happens to what is served already.
+
+        Raises:
+            UnknownModel: nothing of that name is stored.
+            UnusableModel: none of its versions can be loaded.
+            MalformedRequest: the name is that of a view.
+        """
+        await self._check_stored(name)
+        self._unloaded.discard(name)
+        for key in [key for key in self._broken if key[0] == name]:
+            del self._broken[key]
+        await self._load_missing()
+        self.resolve(name)
+
+    async def unload(self, name: str) -> None:
+        """Stop serving an ensemble, all its versions, once what they were asked is answered; until the next start.
+
+        Raises:
+            UnknownModel: nothing of that name is stored.
+            MalformedRequest: the name is that of a view.
+        """
+        await self._check_stored(name)
+        self._unloaded.add(name)
+        leaving = [self._served.pop(key) for key in list(self._served) if key[0] == name]
+        for served in leaving:
+            await served.batcher.drain(self._settings.drain_grace)
+            await served.batcher.stop()
+
     def resolve(self, name: str, version: str | None = None) -> Address:
         """Return who answers requests for `name`; without a version the newest that can.
 
         Raises:
-            UnknownModel: no such model, version or member.
+            UnknownModel: no such model, version or member, or it is unloaded.
             UnusableModel: it is stored but cannot be loaded.
             NotReady: models are still being loaded.
         """
@@ -122,16 +160,16 @@ class ModelPool:
         if chosen not in versions or chosen is None:
             raise self._absence(view, version)
         served = self._served[view.ensemble, chosen]
-        info = served.info
-        if view.member is not None and view.member >= info.members:
+        if view.member is not None and view.member >= served.info.members:
             raise UnknownModel(
-                f"model: expected a member below {info.members} of {view.ensemble!r}, got {view.member}; "
-                f"name one of {view.ensemble}.m0 to {view.ensemble}.m{info.members - 1}"
+                f"model: expected a member below {served.info.members} of {view.ensemble!r}, got {view.member}; "
+                f"name one of {view.ensemble}.m0 to {view.ensemble}.m{served.info.members - 1}"
             )
-        signature = signature_of(view, input_shape=info.input_shape, num_classes=info.num_classes, members=info.members)
-        return Address(view, served, signature)
+        return Address(view, served, served.signature(view))
 
     def _absence(self, view: View, version: str | None) -> UnknownModel | UnusableModel | NotReady:
+        if view.ensemble in self._unloaded:
+            return UnknownModel(f"model {view.ensemble!r}: expected a loaded one, got an unloaded one; load it first")
         broken = [found for name, found in self._broken if name == view.ensemble and version in (None, found)]
         if broken:
             reason = self._broken[view.ensemble, broken[-1]]
@@ -145,75 +183,77 @@ class ModelPool:
         wanted = repr(view.name) + (f" version {version[:40]!r}" if version is not None else "")
         return UnknownModel(f"model: expected one of {known}, got {wanted}; GET /api/v1/models lists them")
 
+    async def _check_stored(self, name: str) -> None:
+        view = parse_view(name)
+        if view.kind != "ensemble":
+            raise MalformedRequest(
+                f"model: expected an ensemble, got its view {view.name!r}; load or unload {view.ensemble!r} itself"
+            )
+        if name not in {stored for stored, _ in await self._on_disk(self._stored)}:
+            known = sorted({stored for stored, _ in self._served})
+            raise UnknownModel(
+                f"model: expected a stored ensemble, of which {known} answer, got {name!r}; "
+                "POST /v2/repository/index lists them"
+            )
+
     async def _watch(self) -> None:
         while True:
             try:
-                for name, version in await self._on_disk(self._stored):
-                    if (name, version) not in self._served and (name, version) not in self._broken:
-                        await self._load(name, version)
-            except LevelsetError as error:
-                LOG.warning("the model folder could not be read: %s", error)
-            except OSError as error:
+                await self._load_missing()
+            except (LevelsetError, OSError) as error:
                 LOG.warning("the model folder could not be read: %s", error)
             self.scanned = True
             await asyncio.sleep(self._settings.model_poll)
+
+    async def _load_missing(self) -> None:
+        async with self._loading:
+            stored = await self._on_disk(self._stored)
+            for key in set(self._broken) - set(stored):
+                del self._broken[key]
+            for name, version in stored:
+                known = (name, version) in self._served or (name, version) in self._broken
+                if not known and name not in self._unloaded:
+                    await self._load(name, version)
 
     def _stored(self) -> list[tuple[str, str]]:
         found = []
         for name in self._repository.names():
             with suppress(UnknownName):
                 found += [(name, version) for version in self._repository.versions(name)]
-        gone = set(self._broken) - set(found)
-        for key in gone:
-            del self._broken[key]
         return found
 
     async def _load(self, name: str, version: str) -> None:
+        settings = self._settings
         try:
             info = await self._on_disk(self._repository.info, name, version)
-            model = await self._on_disk(self._repository.load, name, version, self._settings.device)
-            fastest = FastestPlan()
-            await self._on_device(_warm_up, model, info, fastest, self._settings)
+            model = await self._on_disk(self._repository.load, name, version, settings.device)
+            runner = Runner(model, self._device, settings.device, FastestPlan())
+            costs = await self._device.run(warm_up, runner, info, max_rows=settings.max_rows)
         except Exception as error:
             self._broken[name, version] = DAMAGED
             LOG.warning("model %s version %s is not served: %s", name, version, error)
             return
-        batcher = Batcher(self._executor(model, fastest), _bounds(self._settings))
+        statistics: dict[View, ViewStatistics] = {}
+        bounds = _bounds(settings)
+        batcher = Batcher(
+            runner,
+            bounds,
+            observer=Counting(name, statistics, self._instruments),
+            admission=Admission(bounds, costs),
+        )
         batcher.start()
-        self._served[name, version] = Served(info, batcher, fastest)
+        mode = settings.serving_modes.get(name, "prob")
+        self._served[name, version] = Served(info, batcher, runner.fastest, mode, statistics, self._instruments)
 
-    def _executor(self, model: SymmetryEnsemble, fastest: FastestPlan) -> Any:
-        async def execute(view: Hashable, rows: NDArray[np.float32]) -> Results:
-            results: Results = await self._on_device(_compute, model, view, rows, self._settings.device, fastest)
-            return results
-
-        return execute
-
-    async def _on_device(self, call: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._device, call, *arguments)
-
-    async def _on_disk(self, call: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, call, *arguments)
-
-
-def _compute(
-    model: SymmetryEnsemble, view: Hashable, rows: NDArray[np.float32], device: str, fastest: FastestPlan
-) -> Results:
-    if not isinstance(view, View):
-        raise TypeError(f"key of a batch: expected a View, got {type(view).__name__}")
-    return compute(model, view, rows, device=device, fastest=fastest)
-
-
-def _warm_up(model: SymmetryEnsemble, info: ModelInfo, fastest: FastestPlan, settings: Settings) -> None:
-    """Run every view once and choose plans, the smallest batches first; a slow model chooses the rest when asked."""
-    deadline = time.monotonic() + WARM_UP
-    for rows in [*(1 << power for power in range((settings.max_rows - 1).bit_length())), settings.max_rows]:
-        zeros = np.zeros((rows, *info.input_shape), dtype=np.float32)
-        for kind in (View(info.name, "base"), View(info.name, "member", 0), View(info.name)):
-            compute(model, kind, zeros, device=settings.device, fastest=fastest)
-        if time.monotonic() > deadline:
-            return
+    async def _on_disk(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, lambda: call(*arguments))
 
 
 def _bounds(settings: Settings) -> Bounds:
-    return Bounds(settings.max_rows, settings.queue_rows, settings.queue_bytes, settings.queue_timeout)
+    return Bounds(
+        settings.max_rows,
+        settings.queue_rows,
+        settings.queue_bytes,
+        settings.queue_timeout,
+        settings.max_queue_delay,
+    )

@@ -8,12 +8,13 @@ from starlette.responses import JSONResponse
 from service.routes.rooms import Rooms, rooms_of
 
 router = APIRouter(tags=["health"])
-EXTENSIONS: tuple[str, ...] = ()  # an extension of the protocol is listed while a test for it passes
+# An extension of the protocol is listed while a test for it passes.
+EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics", "parameters", "model_configuration")
 
 
 def is_ready(rooms: Rooms) -> bool:
     """Return whether new work is taken: what is stored was loaded, and no stop is under way."""
-    return rooms.pool.scanned and not rooms.draining
+    return rooms.pool.scanned and not rooms.pool.lost and not rooms.draining
 
 
 def product_version() -> str:
@@ -36,8 +37,17 @@ async def ready(request: Request) -> JSONResponse:
     rooms = rooms_of(request)
     if is_ready(rooms):
         return JSONResponse({"live": True, "ready": True})
-    reason = "the service is stopping" if rooms.draining else "models are being loaded"
+    reason = "the service is stopping" if rooms.draining or rooms.pool.lost else "models are being loaded"
     return JSONResponse({"error": reason, "live": True, "ready": False}, 503, headers={"Retry-After": "1"})
+
+
+@router.get("/v2/health/startup", operation_id="server_startup", summary="Everything stored was tried once")
+async def startup(request: Request) -> JSONResponse:
+    """Return 200 once every stored model was loaded or found damaged, whatever happens later; 503 before."""
+    if rooms_of(request).pool.scanned:
+        return JSONResponse({"live": True, "started": True})
+    problem = {"error": "models are being loaded", "live": True, "started": False}
+    return JSONResponse(problem, 503, headers={"Retry-After": "1"})
 
 
 @router.get("/v2", operation_id="server_metadata", summary="Name, version and protocol extensions")

@@ -1,11 +1,12 @@
 """What the routes reach for: made in the application's lifespan, nothing of it global."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from service.jobs.ledger import JobLedger
+from service.observability.instruments import Instruments
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.reports import ReportShelf
@@ -20,7 +21,12 @@ OWNER = "local"  # who every resource belongs to until keys name owners
 
 @dataclass(slots=True, eq=False)
 class Rooms:
-    """Long-lived objects of one application; `draining` is the only thing that changes."""
+    """Long-lived objects of one application; only the two words about stopping change.
+
+    Attributes:
+        draining: a stop is under way: not ready, so that a balancer looks elsewhere.
+        refusing: the stop has come so far that new work is refused.
+    """
 
     settings: Settings
     pool: "ModelPool"
@@ -30,7 +36,9 @@ class Rooms:
     artifacts: ArtifactStore
     capabilities: "Capabilities"
     secret: bytes
+    instruments: Instruments = field(default_factory=Instruments)
     draining: bool = False
+    refusing: bool = False
 
 
 def rooms_of(request: Request) -> Rooms:

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import DeadlineExceeded, Overloaded
-from service.inference.batcher import Batcher, Bounds
+from service.inference.admission import Bounds
+from service.inference.batcher import Ask, Batcher
+from service.inference.executions import PHASES, Executed
 
 POISON = 0.75
 BOUNDS = Bounds(max_rows=4, queue_rows=100, queue_bytes=10**6, timeout=5.0)
@@ -33,14 +35,14 @@ class Device:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self, key: Any, rows: Any) -> dict[str, Any]:
+    async def __call__(self, key: Any, rows: Any) -> Executed:
         """Return twice the rows, plus the length of the key."""
         await self.gate.wait()
         self.executions.append((key, len(rows)))
         await asyncio.sleep(0)
         if (rows == POISON).any():
             raise ValueError("poisoned")
-        return {"double": rows.reshape(-1) * 2 + len(key)}
+        return Executed({"double": rows.reshape(-1) * 2 + len(key)}, dict.fromkeys(PHASES, 1e-6))
 
 
 def play(scene: Callable[[Batcher, Device], Awaitable[None]], bounds: Bounds = BOUNDS) -> None:
@@ -54,7 +56,7 @@ def play(scene: Callable[[Batcher, Device], Awaitable[None]], bounds: Bounds = B
             await scene(batcher, device)
         finally:
             await batcher.stop()
-        assert (batcher.queued_rows, batcher.queued_bytes) == (0, 0)
+        assert (batcher.admission.rows, batcher.admission.bytes) == (0, 0)
 
     asyncio.run(run())
 
@@ -75,14 +77,14 @@ def test_every_answer_goes_to_its_own_request(requests: list[tuple[str, list[flo
 
     async def scene(batcher: Batcher, device: Device) -> None:
         answers = await asyncio.gather(
-            *(batcher.infer(key, rows_of(*values)) for key, values in requests), return_exceptions=True
+            *(batcher.infer(Ask(key), rows_of(*values)) for key, values in requests), return_exceptions=True
         )
         for (key, values), answer in zip(requests, answers, strict=True):
             if POISON in values:
                 assert isinstance(answer, ValueError)
             else:
                 assert not isinstance(answer, BaseException)
-                np.testing.assert_allclose(answer["double"], np.array(values) * 2 + len(key))
+                np.testing.assert_allclose(answer.results["double"], np.array(values) * 2 + len(key))
         assert all(count <= BOUNDS.max_rows for _, count in device.executions)
 
     play(scene)
@@ -93,9 +95,9 @@ def test_a_busy_device_gathers_and_an_idle_one_does_not() -> None:
 
     async def scene(batcher: Batcher, device: Device) -> None:
         device.gate.clear()
-        first = asyncio.create_task(batcher.infer("a", rows_of(0.0)))
+        first = asyncio.create_task(batcher.infer(Ask("a"), rows_of(0.0)))
         await asyncio.sleep(0.01)
-        rest = [asyncio.create_task(batcher.infer(key, rows_of(0.25))) for key in ("a", "a", "bb", "a", "a", "a")]
+        rest = [asyncio.create_task(batcher.infer(Ask(key), rows_of(0.25))) for key in ("a", "a", "bb", "a", "a", "a")]
         await asyncio.sleep(0.01)
         device.gate.set()
         await asyncio.gather(first, *rest)
@@ -109,12 +111,12 @@ def test_a_full_queue_refuses_with_a_time() -> None:
 
     async def scene(batcher: Batcher, device: Device) -> None:
         device.gate.clear()
-        running = asyncio.create_task(batcher.infer("a", rows_of(0.0)))
+        running = asyncio.create_task(batcher.infer(Ask("a"), rows_of(0.0)))
         await asyncio.sleep(0.01)
-        waiting = asyncio.create_task(batcher.infer("a", rows_of(0.0, 0.0)))
+        waiting = asyncio.create_task(batcher.infer(Ask("a"), rows_of(0.0, 0.0)))
         await asyncio.sleep(0.01)
         with pytest.raises(Overloaded, match="at most 3 rows") as caught:
-            await batcher.infer("a", rows_of(0.25))
+            await batcher.infer(Ask("a"), rows_of(0.25))
         assert caught.value.retry_after >= 1
         device.gate.set()
         await asyncio.gather(running, waiting)
@@ -127,14 +129,14 @@ def test_a_late_request_is_dropped_and_its_neighbour_served() -> None:
 
     async def scene(batcher: Batcher, device: Device) -> None:
         device.gate.clear()
-        running = asyncio.create_task(batcher.infer("a", rows_of(0.0)))
+        running = asyncio.create_task(batcher.infer(Ask("a"), rows_of(0.0)))
         await asyncio.sleep(0.01)
-        late = [running, *(asyncio.create_task(batcher.infer("a", rows_of(0.0))) for _ in range(2))]
+        late = [running, *(asyncio.create_task(batcher.infer(Ask("a"), rows_of(0.0))) for _ in range(2))]
         answers = await asyncio.gather(*late, return_exceptions=True)
         assert [type(answer) for answer in answers] == [DeadlineExceeded] * 3
         device.gate.set()
-        answer = await batcher.infer("a", rows_of(0.25))
-        np.testing.assert_allclose(answer["double"], [1.5])
+        answer = await batcher.infer(Ask("a"), rows_of(0.25))
+        np.testing.assert_allclose(answer.results["double"], [1.5])
         assert device.executions == [("a", 1), ("a", 1)]  # the one that ran when its time was up, and the new one
 
     play(scene, Bounds(max_rows=4, queue_rows=100, queue_bytes=10**6, timeout=0.05))

@@ -1,4 +1,4 @@
-"""Infer bodies: what is refused, and that what is accepted keeps its values and order.
+"""Infer bodies in JSON: what is refused, and that what is accepted keeps its values and order.
 
 Seen to fail: data taken column-major; the range check dropped; bool accepted as a dimension; the row limit off by one.
 """
@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from service.errors import MalformedRequest, TooLarge
 from service.inference.codec import parse_infer, render_infer
+from service.inference.options import Options
 from service.inference.signature import signature_of
 from service.inference.views import View
 
@@ -29,6 +30,11 @@ def tensor(**changes: Any) -> dict[str, Any]:
         "datatype": "FP32",
         "data": [0.0, 0.1, 0.2, 0.3, 0.4, 1.0],
     } | changes
+
+
+def binary(size: Any) -> dict[str, Any]:
+    """Return an input whose values lie in the binary part."""
+    return {"name": "input", "shape": [1, 1, 2, 3], "datatype": "FP32", "parameters": {"binary_data_size": size}}
 
 
 def body(**changes: Any) -> bytes:
@@ -60,7 +66,9 @@ def test_answers_are_flat_and_carry_the_id() -> None:
     """Each output is written with its shape, datatype and flat row-major data."""
     request = parse(body(id="a", outputs=[{"name": "probabilities"}]))
     values = np.arange(4, dtype=np.float32).reshape(1, 4)
-    answer = json.loads(render_infer("digits", "1", request, {"probabilities": values}, SIGNATURE))
+    rendered = render_infer("digits", "1", request, {"probabilities": values}, SIGNATURE)
+    assert (rendered.json_length, rendered.media_type) == (None, "application/json")
+    answer = json.loads(rendered.body)
     assert answer == {
         "model_name": "digits",
         "model_version": "1",
@@ -118,10 +126,29 @@ REFUSED: dict[str, bytes] = {
     "unknown output": body(outputs=[{"name": "secret"}]),
     "output twice": body(outputs=[{"name": "labels"}, {"name": "labels"}]),
     "output of another kind": body(outputs=["labels"]),
-    "binary output": body(outputs=[{"name": "labels", "parameters": {"binary_data": True}}]),
-    "binary outputs": body(parameters={"binary_data_output": True}),
-    "unknown parameter": body(parameters={"members": "0"}),
+    "binary output as text": body(outputs=[{"name": "labels", "parameters": {"binary_data": "yes"}}]),
+    "binary outputs as a number": body(parameters={"binary_data_output": 1}),
+    "unknown parameter": body(parameters={"nobody": "0"}),
+    "unknown parameter of an output": body(outputs=[{"name": "labels", "parameters": {"classification": 3}}]),
     "reserved parameter": body(parameters={"sequence_id": 1}),
+    "reserved prefix": body(parameters={"triton_final": True}),
+    "members as a number": body(parameters={"members": 0}),
+    "a member beyond the last": body(parameters={"members": "0,2"}),
+    "a member twice": body(parameters={"members": "1,1"}),
+    "members with spaces": body(parameters={"members": "0, 1"}),
+    "no members": body(parameters={"members": ""}),
+    "unknown mode": body(parameters={"mode": "mean"}),
+    "mode of the operator": body(parameters={"mode": "random_member"}),
+    "negative timeout": body(parameters={"timeout": -1}),
+    "no time": body(parameters={"timeout": 0}),
+    "fractional timeout": body(parameters={"timeout": 1.5}),
+    "priority beyond the last": body(parameters={"priority": 4}),
+    "priority of another kind": body(parameters={"priority": True}),
+    "binary size without a binary part": body(inputs=[binary(24)]),
+    "data and binary size": body(inputs=[tensor(parameters={"binary_data_size": 24})]),
+    "images in JSON": body(inputs=[{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["x"]}]),
+    "above 255": body(inputs=[tensor(name="input_uint8", datatype="UINT8", data=[0, 0, 0, 0, 0, 256])]),
+    "fraction as UINT8": body(inputs=[tensor(name="input_uint8", datatype="UINT8", data=[0, 0, 0, 0, 0, 0.5])]),
     "parameters of another kind": body(parameters=[1]),
     "id of another kind": body(id=7),
 }
@@ -144,3 +171,41 @@ def test_the_row_limit_is_exact(rows: int) -> None:
     else:
         with pytest.raises(TooLarge, match="split it"):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "options"),
+    [
+        (None, Options()),
+        ({"members": "1"}, Options(members=(1,))),
+        ({"members": "1,0"}, Options(members=None)),
+        ({"mode": "vote", "priority": 0}, Options(mode="vote", priority=0)),
+        ({"timeout": 1_500_000}, Options(timeout=1.5)),
+        ({"timeout": 10**400}, Options(timeout=1e6)),
+        ({"binary_data_output": True}, Options(binary_output=True)),
+    ],
+)
+def test_parameters_are_read(parameters: Any, options: Options) -> None:
+    """Members are put in order, all of them is none in particular, microseconds become seconds."""
+    assert parse(body(parameters=parameters)).options == options
+
+
+def test_a_single_network_and_a_fixed_mode_leave_no_choice() -> None:
+    """Members and mode are refused where there are none to choose, with the reason."""
+    for signature, words in (
+        (signature_of(View("d", "base"), input_shape=(1, 2, 3), num_classes=4, members=2), "single network"),
+        (
+            signature_of(View("d"), input_shape=(1, 2, 3), num_classes=4, members=2, fixed_mode="random_member"),
+            "random_member",
+        ),
+    ):
+        for parameters in ({"members": "0"}, {"mode": "vote"}):
+            with pytest.raises(MalformedRequest, match=words):
+                parse_infer(body(parameters=parameters), signature, max_rows=MAX_ROWS)
+
+
+def test_uint8_stays_uint8() -> None:
+    """Bytes wait as bytes: a quarter of the queue's memory."""
+    parsed = parse(body(inputs=[tensor(name="input_uint8", datatype="UINT8", data=[0, 1, 2, 3, 4, 255])]))
+    assert parsed.rows.dtype == np.uint8
+    assert parsed.rows.reshape(-1).tolist() == [0, 1, 2, 3, 4, 255]

@@ -1,0 +1,204 @@
+"""Who is let in: bounds on rows, bytes and predicted time, and a refusal that says when to come back."""
+
+import asyncio
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from service.errors import NotReady, Overloaded
+from service.inference.costs import CostModel, retry_after
+from service.inference.waiting import Line
+
+CAUTION: Final = 1.25  # a wait counts as this many times its prediction where a deadline depends on it
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of one queue."""
+
+    max_rows: int  # rows of one execution
+    queue_rows: int
+    queue_bytes: int
+    timeout: float  # seconds a request may take at most
+    delay: float = 0.0  # seconds an idle device may wait for company
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    kind: Hashable
+    predicted: float
+    began: float
+
+
+class Refused(Overloaded):
+    """A bound of a queue is reached.
+
+    Args:
+        reason: "rows", "bytes" or "predicted_wait".
+        message: the bound and the prediction.
+        retry_after: seconds after which a new attempt is expected to be admitted.
+    """
+
+    def __init__(self, reason: str, message: str, *, retry_after: int) -> None:
+        self.reason = reason
+        super().__init__(message, retry_after=retry_after)
+
+
+class Admission:
+    """What one queue holds and how long that takes.
+
+    Args:
+        bounds: limits of the queue.
+        costs: what executions cost, as the warm-up measured; learned from nothing unless given.
+    """
+
+    def __init__(self, bounds: Bounds, costs: CostModel | None = None) -> None:
+        self.costs = costs or CostModel()
+        self.rows = 0
+        self.bytes = 0
+        self._bounds = bounds
+        self._closed = False
+        self._running: _Running | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._wait = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        return self.rows == 0
+
+    def close(self) -> None:
+        """Refuse everything from now on."""
+        self._closed = True
+
+    async def emptied(self) -> None:
+        """Return once nothing waits or runs."""
+        await self._empty.wait()
+
+    def reserve(self, count: int) -> "Reservation":
+        """Return a reservation of `count` bytes, to be used as a context manager; nothing of a body is read before it.
+
+        Raises:
+            Overloaded: that many bytes, or a single row, do not fit beside what waits.
+            NotReady: the queue is closed.
+        """
+        self._check_open()
+        self._check_rows(1, self._wait)
+        return Reservation(self, count)
+
+    def predicted_wait(self, line: Line, priority: int, *, now: float, max_rows: int) -> float:
+        """Return the seconds until a new request would begin to run: the rest of the running batch, and the queue."""
+        running = self._running
+        wait = 0.0 if running is None else max(0.0, running.predicted - (now - running.began))
+        for kind, rows in line.ahead(priority).items():
+            wait += self.costs.predict(kind, rows, max_rows=max_rows)
+        self._wait = wait
+        return wait
+
+    def check(self, kind: Hashable, rows: int, wait: float, *, timeout: float, max_rows: int) -> None:
+        """Return when a request may wait.
+
+        Args:
+            kind: its class of cost.
+            rows: it brings.
+            wait: predicted seconds until it begins.
+            timeout: seconds it may take.
+            max_rows: rows of one execution.
+
+        Raises:
+            Overloaded: the rows do not fit, or it would be answered too late.
+            NotReady: the queue is closed.
+        """
+        self._check_open()
+        if self.idle:
+            return  # nothing is in its way: it runs, and what it costs is learned
+        self._check_rows(rows, wait)
+        needed = CAUTION * (wait + self.costs.predict(kind, rows, max_rows=max_rows))
+        if needed > timeout:
+            raise Refused(
+                "predicted_wait",
+                f"queue: expected an answer within {timeout:g} s, got a predicted wait of {wait:.2f} s; send it later",
+                retry_after=retry_after(wait),
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotReady("the model is being unloaded; try again later")
+
+    def _check_rows(self, rows: int, wait: float) -> None:
+        total = self.rows + rows
+        if self.rows and total > self._bounds.queue_rows:
+            raise Refused(
+                "rows",
+                f"queue: expected at most {self._bounds.queue_rows} rows to wait, got {total}; predicted wait "
+                f"{wait:.2f} s",
+                retry_after=retry_after(wait),
+            )
+
+    @contextmanager
+    def waits(self, rows: int) -> Iterator[None]:
+        """Count rows for the length of the block."""
+        self.rows += rows
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self.rows -= rows
+            if not self.rows:
+                self._empty.set()
+
+    @contextmanager
+    def runs(self, kind: Hashable, rows: int, began: float, *, max_rows: int) -> Iterator[None]:
+        """Count an execution as running for the length of the block."""
+        self._running = _Running(kind, self.costs.predict(kind, rows, max_rows=max_rows), began)
+        try:
+            yield
+        finally:
+            self._running = None
+
+    def change(self, held: int, wanted: int) -> None:
+        """Hold `wanted` bytes for a request instead of `held`.
+
+        Raises:
+            Overloaded: more bytes do not fit beside what waits; a request alone always fits.
+        """
+        others = self.bytes - held
+        total = others + wanted
+        if wanted > held and others and total > self._bounds.queue_bytes:
+            raise Refused(
+                "bytes",
+                f"queue: expected at most {self._bounds.queue_bytes} bytes to wait, got {total}; predicted wait "
+                f"{self._wait:.2f} s",
+                retry_after=retry_after(self._wait),
+            )
+        self.bytes = total
+
+
+class Reservation:
+    """Bytes set aside for one request, from the first byte of its body to its answer."""
+
+    def __init__(self, admission: Admission, count: int) -> None:
+        self._admission = admission
+        self._held = 0
+        self.resize(count)
+
+    def resize(self, count: int) -> None:
+        """Hold `count` bytes instead.
+
+        Raises:
+            Overloaded: that many do not fit.
+        """
+        self._admission.change(self._held, count)
+        self._held = count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admission.change(self._held, 0)
+        self._held = 0
