@@ -100,7 +100,7 @@ def test_on_linear_classes_exactly_the_reachable_points_fall(norm: str) -> None:
 
 @BUILDER
 def test_a_given_class_is_reached_where_it_can_be(build: Any) -> None:
-    """Targeted: no success beyond the distance to that class, and at least half of the points within it reach it (other classes may be in the way)."""
+    """Targeted: no success beyond the distance to that class, at least half of the points within it reach it."""
     model = linear(5)
     x, labels = points(model, n=200)
     targets = (labels + 1) % 5
