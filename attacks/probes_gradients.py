@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.gradient import KeepRule, pgd
-from attacks.gradient.descent import served_margin
+from attacks.gradient import KEEP_SERVED_MARGIN, KeepRule, pgd
+from attacks.gradient.keeping import served_margin
 from attacks.targets import EnsembleModel, NetworkModel
 from attacks.threat import ThreatModel
 
@@ -51,12 +51,13 @@ def vanishing(model: NetworkModel, inputs: Tensor, labels: Tensor, *, block: int
 
 
 class _Recording:
-    """A model that writes down the margin of every iterate it is asked about."""
+    """A model that writes down the margin and the loss of every iterate it is asked about."""
 
     def __init__(self, model: NetworkModel, labels: Tensor) -> None:
         self._model = model
         self._labels = labels
         self.margins: list[Tensor] = []
+        self.losses: list[Tensor] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -64,7 +65,9 @@ class _Recording:
     def __call__(self, inputs: Any) -> Any:
         logits = self._model(inputs)
         if isinstance(logits, Tensor) and len(logits) == len(self._labels):
-            self.margins.append(served_margin(logits.detach(), self._labels))
+            answer = logits.detach()
+            self.margins.append(served_margin(answer, self._labels))
+            self.losses.append(functional.cross_entropy(answer, self._labels, reduction="none"))
         return logits
 
 
@@ -105,6 +108,69 @@ def iterates(
         counts["silent"] += int((right & (best < 0) & (margins[-1] >= 0)).sum())
         counts["not_best"] += int((right & (saved > best + slack)).sum())
     return counts
+
+
+def plateau(
+    model: NetworkModel, inputs: Tensor, labels: Tensor, threat: ThreatModel, *, block: int, seed: int
+) -> dict[str, Any]:
+    """Return by what share of its size the mean cross-entropy still rises in the last tenth of 100 steps of PGD.
+
+    Args:
+        model: what is attacked.
+        inputs: `[batch channel height width]`.
+        labels: `[batch]` int64.
+        threat: norm, headline radius and bounds.
+        block: points per pass.
+        seed: of the start points.
+    """
+    torch.manual_seed(seed)
+    attack = pgd(
+        threat.norm, steps=100, rel_stepsize=0.025, random_start=True, keep=KeepRule(served_margin, stop_below=None)
+    )
+    total = torch.zeros(100, dtype=torch.float64)
+    for x, y in zip(inputs.split(block), labels.split(block), strict=True):
+        x, y = x.to(model.device), y.to(model.device)
+        recording = _Recording(model, y)
+        attack.run(recording, x, y, epsilon=threat.headline)
+        total += torch.stack(recording.losses)[-100:].double().sum(1).cpu()
+    start, end = float(total[-11]), float(total[-1])
+    return {"points": len(inputs), "steps": 100, "fall_at_end": (end - start) / max(abs(end), 1e-12)}
+
+
+def normalised(
+    model: NetworkModel, inputs: Tensor, labels: Tensor, threat: ThreatModel, *, block: int, seed: int
+) -> dict[str, Any]:
+    """Return what PGD on cross-entropy leaves when the logits of every point are first brought to one scale.
+
+    Args:
+        model: what is attacked; the verdict is its own.
+        inputs: `[batch channel height width]`.
+        labels: `[batch]` int64.
+        threat: norm, headline radius and bounds.
+        block: points per pass.
+        seed: of the start points.
+    """
+    torch.manual_seed(seed)
+    attack = pgd(threat.norm, steps=50, rel_stepsize=0.05, random_start=True, keep=KEEP_SERVED_MARGIN)
+    left = 0
+    for x, y in zip(inputs.split(block), labels.split(block), strict=True):
+        found = attack.run(_OneScale(model), x.to(model.device), y.to(model.device), epsilon=threat.headline)
+        left += int((model.held(x, y) & model.held(found, y)).sum())
+    return {"points": len(inputs), "left": left}
+
+
+class _OneScale:
+    """A model whose logits have standard deviation 1 at every point; the scale has no gradient."""
+
+    def __init__(self, model: NetworkModel) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, inputs: Any) -> Any:
+        logits = self._model(inputs)
+        return logits / logits.detach().std(dim=1, keepdim=True).clamp(min=1e-30)
 
 
 def directional(model: NetworkModel, inputs: Tensor, labels: Tensor, *, block: int, seed: int) -> dict[str, Any]:
