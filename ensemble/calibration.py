@@ -23,6 +23,8 @@ from ensemble.layers import FoldedLayer
 REGULARISING_RIDGE = 1e-4
 # The full spectrum costs more than the solve beyond this many regressors.
 FULL_SPECTRUM = 1536
+# Rows of the Gram matrix accumulated together: the entries left of each strip are known by symmetry.
+STRIP = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class NormalEquations:
         if self.affine:
             wide = F.pad(wide, (0, 1), value=1.0)
         t = target.double()
-        self._gram.addmm_(wide.T, wide)
+        for top in range(0, len(self._gram), STRIP):
+            self._gram[top : top + STRIP, top:].addmm_(wide[:, top : top + STRIP].T, wide[:, top:])
         self._moment.addmm_(t.T, wide)
         self._energy += float(t.square().sum())
         self.rows += phi.shape[0]
@@ -105,18 +108,17 @@ class NormalEquations:
                 "every unit of this site is dead (or blew up) on the calibration inputs: use others or a smaller scale"
             )
         shift = ridge * mean_diagonal
-        gram = self._gram.clone()
+        plain = self._gram.triu() + self._gram.triu(1).T
+        gram = plain.clone()
         gram.diagonal()[:q] += shift
         moment = self._moment.clone()
         if prior is not None:
             moment[:, :q] += shift * prior.double()
-        solution = _factorise(gram, moment)
-        rank, condition = _spectrum(self._gram[:q, :q], shift)
-        error = (
-            self._energy
-            - 2 * float((solution * self._moment).sum())
-            + float(((solution @ self._gram) * solution).sum())
-        )
+        factor = _factorise(gram)
+        solution = torch.cholesky_solve(moment.T, factor).T
+        # The constant is the last regressor: the leading block of the factor is the factor of the others' block.
+        rank, condition = _spectrum(plain[:q, :q], shift, factor[:q, :q])
+        error = self._energy - 2 * float((solution * self._moment).sum()) + float(((solution @ plain) * solution).sum())
         residual = (max(error, 0.0) / max(self._energy, 1e-300)) ** 0.5
         bias = solution[:, q] if self.affine else None
         return Fit(solution[:, :q], bias, residual, rank, condition, self.rows)
@@ -138,11 +140,11 @@ def minimum_norm(phi: Tensor, target: Tensor) -> Fit:
     return Fit(weight, None, residual, rank, float(singular[0] / singular[rank - 1]) ** 2, len(wide))
 
 
-def _spectrum(gram: Tensor, shift: float) -> tuple[int | None, float]:
+def _spectrum(gram: Tensor, shift: float, factor: Tensor) -> tuple[int | None, float]:
     """Return rank and ridge-stabilised condition number; above FULL_SPECTRUM the extremes only, by power iteration."""
     q = gram.shape[0]
     if q > FULL_SPECTRUM:
-        return None, _extreme_ratio(gram, shift)
+        return None, _extreme_ratio(factor)
     eigenvalues = torch.linalg.eigvalsh(gram)
     largest = float(eigenvalues[-1])
     rank = int((eigenvalues > largest * q * torch.finfo(torch.float64).eps).sum())
@@ -150,29 +152,27 @@ def _spectrum(gram: Tensor, shift: float) -> tuple[int | None, float]:
     return rank, (largest + shift) / smallest if smallest > 0 else float("inf")
 
 
-def _extreme_ratio(gram: Tensor, shift: float, iterations: int = 30) -> float:
-    stabilised = gram.clone()
-    stabilised.diagonal().add_(shift)
-    factor, status = torch.linalg.cholesky_ex(stabilised)
-    if int(status) != 0:
-        return float("inf")
-    up = down = torch.ones(len(gram), 1, dtype=gram.dtype, device=gram.device) / len(gram) ** 0.5
+def _extreme_ratio(factor: Tensor, iterations: int = 30) -> float:
+    """Return the ratio of the extreme eigenvalues of L L^T by power iteration on both ends."""
+    up = down = torch.ones(len(factor), 1, dtype=factor.dtype, device=factor.device) / len(factor) ** 0.5
     largest = smallest = 0.0
     for _ in range(iterations):
-        grown, shrunk = stabilised @ up, torch.cholesky_solve(down, factor)
+        grown = factor @ (factor.T @ up)
+        shrunk = torch.linalg.solve_triangular(factor, down, upper=False)
+        shrunk = torch.linalg.solve_triangular(factor.T, shrunk, upper=True)
         largest, smallest = float(grown.norm()), float(shrunk.norm())
         up, down = grown / largest, shrunk / smallest
     return largest * smallest
 
 
-def _factorise(gram: Tensor, moment: Tensor) -> Tensor:
+def _factorise(gram: Tensor) -> Tensor:
     factor, status = torch.linalg.cholesky_ex(gram)
     if int(status) != 0:
         raise CalibrationError(
             f"the Gram matrix of size {gram.shape[0]} is singular in float64 (no Cholesky factor, row {int(status)}): "
             "the regressors are dependent; set ridge >= 1e-6 or add calibration inputs"
         )
-    return torch.cholesky_solve(moment.T, factor).T
+    return factor
 
 
 def regressor_rows(layer: FoldedLayer, x: Tensor) -> Tensor:
