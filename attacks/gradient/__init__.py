@@ -5,7 +5,7 @@ from attacks.gradient.descent import Attempt, KeepBestGradientDescent
 from attacks.gradient.diversity import Diversity, mi_di
 from attacks.gradient.fgsm import fgsm
 from attacks.gradient.goal import Goal
-from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, KeepRule
+from attacks.gradient.keeping import KEEP_LAST, KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, KeepRule
 from attacks.gradient.momentum import MomentumDescent, mi, ni
 from attacks.gradient.pgd import pgd
 from attacks.gradient.scales import Scales, mi_di_ti_si
@@ -14,6 +14,7 @@ from attacks.gradient.transfer import Transfer
 from attacks.gradient.variance import VarianceDescent, vmi
 
 __all__ = [
+    "KEEP_LAST",
     "KEEP_SERVED_MARGIN",
     "KEEP_SURROGATE_LOSS",
     "Attempt",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from attacks.gradient.goal import Goal, goal_of
 from attacks.gradient.keeping import (
+    KEEP_LAST,
     KEEP_SERVED_MARGIN,
     KEEP_SURROGATE_LOSS,
     KeepRule,
@@ -43,6 +44,7 @@ class Attempt:
         origin: `[batch ...]`, the inputs.
         goal: of the whole batch.
         epsilon: the radius, in input units.
+        keep: which iterate is returned.
         memory: tensors shaped like `origin`, by name; made of zeros when first recalled.
     """
 
@@ -50,6 +52,7 @@ class Attempt:
     origin: Tensor
     goal: Goal
     epsilon: float
+    keep: KeepRule
     memory: dict[str, Tensor] = field(default_factory=dict)
 
     def recall(self, name: str, rows: Tensor) -> Tensor:
@@ -85,7 +88,7 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
         steps: gradient steps.
         rel_stepsize: the step as a share of epsilon.
         random_start: start at a random point of the ball, else at the input.
-        keep: which iterate is returned.
+        keep: which iterate is returned; the last one where the model changes its weights from step to step.
     """
 
     def __init__(self, *, steps: int, rel_stepsize: float, random_start: bool = True, keep: KeepRule) -> None:
@@ -123,7 +126,8 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
         goal = goal_of(criterion)
         verify_input_bounds(wrapped, model)
         start = self._start(wrapped, model, epsilon) if starting_points is None else starting_points
-        best = self._descend(Attempt(model, wrapped.raw, goal, epsilon), start)
+        keep = KEEP_LAST if getattr(model, "changes", False) else self.keep
+        best = self._descend(Attempt(model, wrapped.raw, goal, epsilon, keep), start)
         return restore(ep.astensor(best))
 
     def loss(self, logits: Tensor, goal: Goal) -> Tensor:
@@ -175,32 +179,22 @@ class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
     def _descend(self, attempt: Attempt, x: Tensor) -> Tensor:
         best = attempt.origin.clone()
         with torch.no_grad():
-            rank = attempt.goal.rank(self.keep, attempt.model(attempt.origin))
+            rank = attempt.goal.rank(attempt.keep, attempt.model(attempt.origin))
         x = x.clone()
         for _ in range(self.steps):
-            rows = self._active(rank)
+            rows = _active(attempt.keep, rank)
             if len(rows) == 0:
                 break
             with _one_gradient(attempt.model):
                 logits, gradient = self.value_and_grad(attempt, x[rows], rows)
-            self._keep(best, rank, x, rows, attempt.goal[rows].rank(self.keep, logits))
+            _keep(best, rank, x, rows, attempt.goal[rows].rank(attempt.keep, logits))
             x[rows] = self._moved(attempt, x[rows], rows, gradient)
-        rows = self._active(rank)
+        rows = _active(attempt.keep, rank)
         if len(rows):
             with torch.no_grad():
-                last = attempt.goal[rows].rank(self.keep, attempt.model(x[rows]))
-            self._keep(best, rank, x, rows, last)
+                last = attempt.goal[rows].rank(attempt.keep, attempt.model(x[rows]))
+            _keep(best, rank, x, rows, last)
         return best
-
-    def _active(self, rank: Tensor) -> Tensor:
-        if self.keep.stop_below is None:
-            return torch.arange(len(rank), device=rank.device)
-        return (rank >= self.keep.stop_below).nonzero()[:, 0]
-
-    def _keep(self, best: Tensor, rank: Tensor, x: Tensor, rows: Tensor, new: Tensor) -> None:
-        improved = rows[new < rank[rows]]
-        rank[rows] = torch.minimum(new, rank[rows])
-        best[improved] = x[improved]
 
     def _moved(self, attempt: Attempt, x: Tensor, rows: Tensor, gradient: Tensor) -> Tensor:
         step = self.rel_stepsize * attempt.epsilon * ep.astensor(self.direction(attempt, gradient, x, rows))
@@ -212,3 +206,17 @@ def _one_gradient(model: Any) -> AbstractContextManager[None]:
     """Tell a model that changes its weights from step to step that all calls inside belong to one step."""
     hold = getattr(model, "one_gradient", None)
     return nullcontext() if hold is None else hold()
+
+
+def _active(keep: KeepRule, rank: Tensor) -> Tensor:
+    """Return the points that need more steps, `[points]` int64."""
+    if keep.stop_below is None:
+        return torch.arange(len(rank), device=rank.device)
+    return (rank >= keep.stop_below).nonzero()[:, 0]
+
+
+def _keep(best: Tensor, rank: Tensor, x: Tensor, rows: Tensor, new: Tensor) -> None:
+    """Take over every iterate that is at least as good as the one held."""
+    improved = rows[new <= rank[rows]]
+    rank[rows] = torch.minimum(new, rank[rows])
+    best[improved] = x[improved]

@@ -36,12 +36,23 @@ def negative_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return -functional.cross_entropy(logits, labels, reduction="none")
 
 
+def no_preference(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return zeros, `[batch]`: of iterates that cannot be compared the latest is kept.
+
+    Args:
+        logits: `[batch classes]`.
+        labels: `[batch]` int64.
+    """
+    return torch.zeros_like(labels, dtype=logits.dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class KeepRule:
     """Which iterate is the best one, and when a point needs no more steps.
 
     Attributes:
-        rank: (logits, labels) -> `[batch]`; the iterate of lowest rank is returned. Of a targeted attack the
+        rank: (logits, labels) -> `[batch]`; the iterate of lowest rank is returned, the later one of two
+            equals. Of a targeted attack the
             iterate of highest rank for the wished classes is.
         stop_below: a point whose best rank is below this is finished; None never stops early.
     """
@@ -55,3 +66,6 @@ KEEP_SERVED_MARGIN = KeepRule(served_margin, stop_below=0.0)
 #: Transfer: the iterate of highest surrogate loss, all steps taken. Stopping at the surrogate's boundary would destroy
 #: transfer, and the target is never asked.
 KEEP_SURROGATE_LOSS = KeepRule(negative_loss, stop_below=None)
+#: A surrogate that changes its weights from step to step: losses of two steps belong to two networks, and the iterate
+#: that happened to meet the weakest of them is no better than another.
+KEEP_LAST = KeepRule(no_preference, stop_below=None)

@@ -108,6 +108,11 @@ class JointModel(NetworkModel):
         super().__init__(_Joint(models), bounds=tuple(first.bounds), classes=first.classes, role="surrogates")
         self._models = tuple(models)
 
+    @property
+    def changes(self) -> bool:
+        """Whether one of them changes its weights from one gradient to the next."""
+        return any(model.changes for model in self._models)
+
     def restart(self) -> None:
         """Begin a run anew in every one of them."""
         for model in self._models:

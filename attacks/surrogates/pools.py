@@ -101,6 +101,11 @@ class MemberPerStep(NetworkModel):
         """The index of the network that answers next."""
         return self._order[0]
 
+    @property
+    def changes(self) -> bool:
+        """Whether there is more than one network to take turns."""
+        return int(self.network.size) > 1  # type: ignore[arg-type]
+
     def restart(self) -> None:
         """Begin a run anew: the same order again."""
         self._rng = torch.Generator().manual_seed(self._seed)

@@ -107,6 +107,11 @@ class NetworkModel(PyTorchModel):  # type: ignore[misc]
     def restart(self) -> None:
         """Begin a run of an attack: nothing to do where the weights stay what they are."""
 
+    @property
+    def changes(self) -> bool:
+        """Whether the weights change from one gradient to the next, so that losses of two steps do not compare."""
+        return False
+
     def one_gradient(self) -> AbstractContextManager[None]:
         """Return a context in which all calls belong to one gradient step: nothing to do where the weights stay."""
         return nullcontext()

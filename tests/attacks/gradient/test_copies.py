@@ -4,7 +4,7 @@ Seen to fail with: a padded image not zero outside; the offset of a crop without
 largest; one draw for the whole batch; a kernel that does not sum to one; brightness measured from zero when the box
 starts elsewhere; scales 1, 1/2, 1/3; an image mixed with itself; the perturbed batch mixed in; the sum over copies in
 place of the mean; labels repeated point by point in place of copy by copy; a forward pass larger than allowed; a turn
-of a changing surrogate for each pass.
+of a changing surrogate for each pass; the best iterate by loss kept on a changing surrogate.
 """
 
 import dataclasses
@@ -129,7 +129,7 @@ def test_mixing_takes_other_unperturbed_images() -> None:
 
 
 def _attempt(model: NetworkModel, x: Tensor, y: Tensor) -> Attempt:
-    return Attempt(model, x, Goal(y), 0.1)
+    return Attempt(model, x, Goal(y), 0.1, KEEP_SURROGATE_LOSS)
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0)])
@@ -272,3 +272,17 @@ def test_a_step_is_one_turn_of_a_surrogate_that_changes(name: str) -> None:
     attack.run(model, torch.rand(6, 1, 4, 4), torch.zeros(6, dtype=torch.int64), epsilon=0.1)
     turns = [turn for turn, _ in itertools.groupby(pool.asked)]
     assert sorted(turns) == [0, 1, 2, 3, 4]
+
+
+def test_of_a_surrogate_that_changes_the_last_iterate_is_returned(network: nn.Module, held_out: Points) -> None:
+    """Losses on two networks do not compare: a weak network early on must not decide which iterate is kept."""
+    pool = Pool()
+    pool.weights[0] *= 100  # its large losses would always win
+    model = MemberPerStep(pool, bounds=BOX, classes=3, seed=0)
+    shown: list[Tensor] = []
+    forward = pool.member_logits
+    pool.member_logits = lambda x, **keywords: (shown.append(x.detach()), forward(x, **keywords))[1]  # type: ignore[method-assign]
+    found = mi("linf", keep=KEEP_SURROGATE_LOSS, steps=5, rel_stepsize=0.5).run(
+        model, torch.rand(30, 1, 4, 4), torch.zeros(30, dtype=torch.int64), epsilon=0.1
+    )
+    assert torch.equal(found, shown[-1])
