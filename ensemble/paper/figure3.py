@@ -5,13 +5,13 @@ one seed. Corrected: signed Q with the factor ½, baseline at step 0, independen
 order of each step predicts, and at equal times against the rate.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ensemble.flow.dynamics import drift_slope
 from ensemble.paper.defects import defects_of
 from ensemble.paper.descent import Block, DriftPrediction, Record, Runs, descend, stacked
 from ensemble.paper.layers import ELEMENTWISE
@@ -178,7 +178,7 @@ def _corrected(records: list[tuple[Block, Record]], settings: Settings) -> Track
         panels.append(Panel(block.layer.name, "step", "|Q − Q(0)|", tuple(lines), "log", "log"))
         drift = _drift_at_common_time(record, settings)
         x, y = tuple(settings.rates), tuple(drift.abs().tolist())
-        slope = slope_of(x[-2:], y[-2:])
+        slope = drift_slope(x[-2:], y[-2:])
         panels.append(
             Panel(f"{block.layer.name}: slope {slope:.3f}", "learning rate",
                   f"|Q − Q(0)| at time {_common_time(settings):g}",
@@ -188,7 +188,7 @@ def _corrected(records: list[tuple[Block, Record]], settings: Settings) -> Track
         numbers[block.layer.name] = {
             "start": float(record.quantity[0, 0]),
             "slope_of_the_two_smallest_rates": slope,
-            "slope_of_all_rates": slope_of(x, y),
+            "slope_of_all_rates": drift_slope(x, y),
             "rates": {
                 f"{rate:g}": {"final_drift": float(change[-1, i]), "predicted_drift": float(record.predicted[-1, i]),
                               "final_distance": float(record.distance[-1, i])}
@@ -205,21 +205,6 @@ def _drift_at_common_time(record: Record, settings: Settings) -> Tensor:
     return torch.stack([_change(record)[row, i] for i, row in enumerate(rows)])
 
 
-def slope_of(x: tuple[float, ...], y: tuple[float, ...]) -> float:
-    """Return the least-squares slope of log y against log x; NaN where a value is not positive.
-
-    Args:
-        x: positive values.
-        y: as many.
-    """
-    if min(x) <= 0 or min(y) <= 0:
-        return math.nan
-    u = torch.tensor(x, dtype=torch.float64).log()
-    v = torch.tensor(y, dtype=torch.float64).log()
-    u = u - u.mean()
-    return float((u * v).sum() / (u * u).sum())
-
-
 def _comparisons(
     published: list[tuple[Block, Record]], corrected: list[tuple[Block, Record]], settings: Settings
 ) -> tuple[Comparison, ...]:
@@ -233,9 +218,9 @@ def _comparisons(
         rows.append(Comparison(f"{name}: largest relative change of |Q| at rates {rates}", "not known",
                                "smaller at a smaller rate", ours, verdict(ordered)))  # fmt: skip
         drift = tuple(_drift_at_common_time(record, settings).abs().tolist())
-        slope = slope_of(settings.rates[-2:], drift[-2:])
+        slope = drift_slope(settings.rates[-2:], drift[-2:])
         rows.append(Comparison(f"{name}: slope of the drift between the two smallest rates, at equal times", "—",
-                               "1.00 ± .03", f"{slope:.3f} (all rates {slope_of(settings.rates, drift):.3f})",
+                               "1.00 ± .03", f"{slope:.3f} (all rates {drift_slope(settings.rates, drift):.3f})",
                                verdict(abs(slope - 1) <= 0.03)))  # fmt: skip
         share = record.predicted[-1] / _change(record)[-1]
         rows.append(Comparison(f"{name}: predicted drift over measured", "—", "1",

@@ -131,26 +131,35 @@ class Sigmoid(HiddenLayer):
         torch.exp(V, out=out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Radial(HiddenLayer):
-    """z -> z/‖z‖², of degree −1, on vectors along one axis: Q = −½(‖U‖² + ‖V‖²).
+    """z -> z/‖z‖² with z = V X, of degree −1, on vectors along one axis: Q = −½(‖U‖² + ‖V‖²).
 
     Attributes:
         axis: −2 normalises each hidden vector; −1 normalises across samples, as the official code does.
+        inputs: X `[inp inp]`, as many samples as inputs; None for X = 1.
     """
 
     axis: int
+    inputs: Tensor | None = None
     name = "radial"
     upper = -1.0
 
     def forward(self, V: Tensor, out: Tensor) -> None:
         """Divide by the squared norm."""
-        torch.div(V, V.square().sum(self.axis, keepdim=True), out=out)
+        Z = self._pre_activations(V)
+        torch.div(Z, Z.square().sum(self.axis, keepdim=True), out=out)
 
     def pull_back(self, V: Tensor, S: Tensor, G: Tensor) -> None:
-        """Return (G − 2 S <V, G>)/‖V‖²."""
-        inner = (V * G).sum(self.axis, keepdim=True)
-        G.addcmul_(S, inner, value=-2).div_(V.square().sum(self.axis, keepdim=True))
+        """Return (G − 2 S <Z, G>)/‖Z‖², times Xᵀ."""
+        Z = self._pre_activations(V)
+        inner = (Z * G).sum(self.axis, keepdim=True)
+        G.addcmul_(S, inner, value=-2).div_(Z.square().sum(self.axis, keepdim=True))
+        if self.inputs is not None:
+            G.copy_(G @ self.inputs.T)
+
+    def _pre_activations(self, V: Tensor) -> Tensor:
+        return V if self.inputs is None else V @ self.inputs
 
 
 ELEMENTWISE: tuple[HiddenLayer, ...] = (Linear(), Relu(), Tanh(), Sigmoid())

@@ -6,7 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from ensemble.paper import figure3
+from ensemble.paper import figure3, figure4, figure5, figure6, figure7, figure9
 from ensemble.paper.values import Report
 
 
@@ -29,7 +29,7 @@ class Row:
 
 TABLE: tuple[Row, ...] = tuple(
     Row(module.NUMBER, module.TITLE, partial(module.run, module.DEFAULT), partial(module.run, module.OFFICIAL))
-    for module in (figure3,)
+    for module in (figure3, figure4, figure5, figure6, figure7, figure9)
 )
 #: Figures that cannot be reproduced, with the reason.
 MISSING: Final = MappingProxyType(
