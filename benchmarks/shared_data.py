@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ensemble import Architecture
@@ -50,4 +51,14 @@ def resnet20() -> nn.Module:
     state = torch.load(folder() / "resnet20.th", weights_only=True, map_location="cpu")
     state = state.get("state_dict", state)
     network.load_state_dict({name.removeprefix("module."): value for name, value in state.items()}, strict=True)
+    return network.eval()
+
+
+def soft_resnet20(seed: int) -> nn.Module:
+    """Return a ResNet-20 trained on images 0 to 44999 of the JPEG train part, seed 1 or 2, in evaluation mode.
+
+    It has never seen train images 45000 to 49999: they are validation images for it.
+    """
+    network = build(Architecture("resnet20", {"num_classes": 10}))
+    network.load_state_dict(load_file(folder() / f"resnet20_jpeg_seed{seed}.safetensors"), strict=True)
     return network.eval()

@@ -1,9 +1,12 @@
 """Execution plans, aggregations and early stopping.
 
 Seen to fail: a changed Linear multiplied by its transpose; grouped bias in channel-major order; a plan that ignores
-its member slice; a stopping bound of remaining - 1; ties to the largest label.
+its member slice; a stopping bound of remaining - 1; ties to the largest label; an allowance of one
+label too many; the same threshold for every number of members; ratios not above the earlier ones counted.
 """
 
+import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -28,7 +31,7 @@ from ensemble.execution import (
     shared_share,
 )
 from ensemble.members import SymmetryEnsemble
-from ensemble.stopping import ExactRule, fit_margin_rule, until_decided
+from ensemble.stopping import ExactRule, MarginRule, fit_margin_rule, until_decided
 from tests.ensemble.cases import ResidualNet, generator, images, mlp, plain_cnn, randomised
 
 FAST = ensemble.Recipe(search_steps=2, crafting_radii=(0.05,), crafting_steps=1)
@@ -193,8 +196,49 @@ def test_margin_rule_keeps_its_stated_disagreement() -> None:
     wrong = float((early.labels != exact.aggregation(logits).argmax(-1)).float().mean())
     assert wrong <= 0.013
     assert float(early.members_used.float().mean()) < 0.6 * float(full.members_used.float().mean())
-    with pytest.raises(InputError, match="at least 1000 inputs"):
-        fit_margin_rule(exact, draw(10), disagreement=1e-3)
+    with pytest.raises(InputError, match="at least 999 inputs"):
+        fit_margin_rule(exact, draw(998), disagreement=1e-3)
+
+
+def test_margin_rule_is_the_shortest_that_its_fit_allows() -> None:
+    """On its own rows it changes exactly as many labels as allowed, and thresholds a little lower change more."""
+    rng = generator()
+    logits = 2 * torch.eye(4)[torch.randint(4, (999,), generator=rng)] + torch.randn(8, 999, 4, generator=rng)
+    exact = ExactRule(MeanProbability())
+    rule = fit_margin_rule(exact, logits, disagreement=0.01)
+    labels = exact.aggregation(logits).argmax(-1)
+
+    def changed(tried: MarginRule) -> int:
+        decision = until_decided(
+            torch.arange(999), size=8, block=1, rule=tried, run=lambda x, members: logits[members][:, x]
+        )
+        return int((decision.labels != labels).sum())
+
+    lower = replace(rule, thresholds=tuple(0.97 * threshold for threshold in rule.thresholds))
+    assert changed(rule) == 9
+    assert changed(lower) > 9
+    assert rule.thresholds[3] / rule.thresholds[0] == pytest.approx(math.sqrt((1 / 4 - 1 / 8) / (1 - 1 / 8)))
+    assert fit_margin_rule(exact, logits[:1], disagreement=0.01).thresholds == (0.0,)
+    # Right after one member by .8, wrong after two by only .1, right in the end: any threshold stops it right or late.
+    turned = torch.tensor([[[0.9, 0.1]], [[0.0, 1.0]], [[1.0, 0.0]]]).log()
+    assert fit_margin_rule(exact, turned, disagreement=0.5).thresholds == (0.0, 0.0, 0.0)
+    assert fit_margin_rule(exact, turned[[1, 0, 2]], disagreement=0.5).thresholds[0] == pytest.approx(1.0)
+
+
+def test_margin_rule_holds_on_average_over_small_fits() -> None:
+    """Fitted many times on few rows, the mean share of changed labels on new rows stays at the stated one."""
+    rng, exact = generator(), ExactRule(MajorityVote())
+
+    def draw(rows: int) -> Tensor:
+        return torch.eye(4)[torch.randint(4, (rows,), generator=rng)] + torch.randn(6, rows, 4, generator=rng)
+
+    shares = []
+    for _ in range(60):
+        rule, logits = fit_margin_rule(exact, draw(99), disagreement=0.04), draw(400)
+        rows = torch.arange(400)
+        decision = until_decided(rows, size=6, block=1, rule=rule, run=lambda x, m, of=logits: of[m][:, x])
+        shares.append(float((decision.labels != exact.aggregation(logits).argmax(-1)).float().mean()))
+    assert sum(shares) / 60 <= 0.045
 
 
 @pytest.mark.parametrize("rule", [ExactRule(MajorityVote()), ExactRule(MeanProbability())], ids=["vote", "prob"])
