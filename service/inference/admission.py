@@ -1,6 +1,7 @@
 """Who is let in: bounds on rows, bytes and predicted time, and a refusal that says when to come back."""
 
 import asyncio
+import math
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from service.errors import NotReady, Overloaded
 from service.inference.costs import CostModel, retry_after
 from service.inference.waiting import Line
 
-CAUTION: Final = 1.25  # a wait counts as this many times its prediction where a deadline depends on it
+CAUTION: Final = 4.0  # mean errors of a prediction that are kept free in front of a deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,38 @@ class _Running:
     kind: Hashable
     predicted: float
     began: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a new request has to expect, in seconds from now.
+
+    Attributes:
+        wait: until it begins, if nobody else comes: the rest of the running execution, and the queue.
+        answer: until it is answered, if others keep coming.
+        doubt: how far off that may be, by the errors of earlier predictions.
+    """
+
+    wait: float
+    answer: float
+    doubt: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How a request wants to be run.
+
+    Attributes:
+        key: requests of different keys never share an execution.
+        kind: class of cost.
+        priority: 0 to 3, 0 first.
+        timeout: seconds it may take; None for the longest that is allowed.
+    """
+
+    key: Hashable
+    kind: Hashable = None
+    priority: int = 1
+    timeout: float | None = None
 
 
 class Refused(Overloaded):
@@ -89,24 +122,37 @@ class Admission:
         self._check_rows(1, self._wait)
         return Reservation(self, count)
 
-    def predicted_wait(self, line: Line, priority: int, *, now: float, max_rows: int) -> float:
-        """Return the seconds until a new request would begin to run: the rest of the running batch, and the queue."""
-        running = self._running
-        wait = 0.0 if running is None else max(0.0, running.predicted - (now - running.began))
-        for kind, rows in line.ahead(priority).items():
-            wait += self.costs.predict(kind, rows, max_rows=max_rows)
-        self._wait = wait
-        return wait
+    def predict(self, line: Line, ask: Ask, rows: int, *, now: float, max_rows: int) -> Forecast:
+        """Return when a new request would begin to run, and when it would be answered.
 
-    def check(self, kind: Hashable, rows: int, wait: float, *, timeout: float, max_rows: int) -> None:
+        Args:
+            line: what waits.
+            ask: how the request wants to be run.
+            rows: it brings.
+            now: by the loop's clock.
+            max_rows: rows of one execution.
+        """
+        running = self._running
+        rest = 0.0 if running is None else max(0.0, running.predicted - (now - running.began))
+        ahead = line.ahead(ask.priority)
+        wait = rest + sum(self.costs.predict(kind, count, max_rows=max_rows) for kind, count in ahead.items())
+        # Whoever comes later fills the executions up, its own included, so each of them counts as a full one.
+        answer, variance = rest, 0.0 if running is None else running.predicted**2
+        for kind, count in {**ahead, ask.kind: ahead.get(ask.kind, 0) + rows}.items():
+            executions = math.ceil(count / max_rows)
+            seconds = self.costs.predict(kind, max_rows, max_rows=max_rows)
+            answer += executions * seconds
+            variance += executions * seconds**2
+        self._wait = wait
+        return Forecast(wait, answer, self.costs.spread * math.sqrt(variance))
+
+    def check(self, rows: int, forecast: Forecast, *, timeout: float) -> None:
         """Return when a request may wait.
 
         Args:
-            kind: its class of cost.
             rows: it brings.
-            wait: predicted seconds until it begins.
+            forecast: for it.
             timeout: seconds it may take.
-            max_rows: rows of one execution.
 
         Raises:
             Overloaded: the rows do not fit, or it would be answered too late.
@@ -115,13 +161,13 @@ class Admission:
         self._check_open()
         if self.idle:
             return  # nothing is in its way: it runs, and what it costs is learned
-        self._check_rows(rows, wait)
-        needed = CAUTION * (wait + self.costs.predict(kind, rows, max_rows=max_rows))
-        if needed > timeout:
+        self._check_rows(rows, forecast.wait)
+        if forecast.answer + CAUTION * forecast.doubt > timeout:
             raise Refused(
                 "predicted_wait",
-                f"queue: expected an answer within {timeout:g} s, got a predicted wait of {wait:.2f} s; send it later",
-                retry_after=retry_after(wait),
+                f"queue: expected an answer within {timeout:g} s, got a predicted wait of {forecast.wait:.2f} s before "
+                "it begins; send it later",
+                retry_after=retry_after(forecast.wait),
             )
 
     def _check_open(self) -> None:

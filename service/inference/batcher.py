@@ -7,35 +7,17 @@ only the guilty request fails; what was abandoned is dropped before it is run.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 
 from service.errors import DeadlineExceeded, NotReady
-from service.inference.admission import Admission, Bounds, Reservation
+from service.inference.admission import CAUTION, Admission, Ask, Bounds, Reservation
 from service.inference.executions import DeviceLost, Executed, OutOfDeviceMemory
 from service.inference.observing import Observer
 from service.inference.tensors import Rows
 from service.inference.waiting import Answered, Line, Segment, Waiting
 
 Execute = Callable[[Hashable, Rows], Awaitable[Executed]]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """How a request wants to be run.
-
-    Attributes:
-        key: requests of different keys never share an execution.
-        kind: class of cost.
-        priority: 0 to 3, 0 first.
-        timeout: seconds it may take; None for the longest that is allowed.
-    """
-
-    key: Hashable
-    kind: Hashable = None
-    priority: int = 1
-    timeout: float | None = None
 
 
 class Batcher:
@@ -100,8 +82,8 @@ class Batcher:
         timeout = min(ask.timeout or self._bounds.timeout, self._bounds.timeout)
         with reservation or self.admission.reserve(0) as held:
             held.resize(rows.nbytes)
-            wait = self.admission.predicted_wait(self._line, ask.priority, now=now, max_rows=self.max_rows)
-            self.admission.check(ask.kind, len(rows), wait, timeout=timeout, max_rows=self.max_rows)
+            forecast = self.admission.predict(self._line, ask, len(rows), now=now, max_rows=self.max_rows)
+            self.admission.check(len(rows), forecast, timeout=timeout)
             self._numbers += 1
             waiting = Waiting(
                 ask.key, ask.kind, rows, ask.priority, now, now + timeout, self._numbers, loop.create_future()
@@ -153,7 +135,9 @@ class Batcher:
             rows = self._line.rows_like(head)
             spent = head.arrived + self._bounds.delay
             needed = self.admission.costs.predict(head.kind, min(rows, self.max_rows), max_rows=self.max_rows)
-            latest = min(waiting.deadline for waiting in self._line) - needed
+            latest = min(waiting.deadline for waiting in self._line) - needed * (
+                1 + CAUTION * self.admission.costs.spread
+            )
             if rows >= self.max_rows or now >= min(spent, latest):
                 return "delay" if latest > spent else "deadline"
             self._arrival.clear()

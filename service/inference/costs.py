@@ -6,6 +6,7 @@ from typing import Final
 
 RATE: Final = 0.2  # share of an error that one observation corrects
 CLIP: Final = 4.0  # an observation counts as at most this many times the prediction: a suspended machine is no trend
+STEADINESS: Final = 0.05  # weight of one observation in the measured spread
 _LEAST: Final = 1e-7  # seconds; no term may vanish, or it could never grow again
 
 
@@ -33,9 +34,14 @@ class _Line:
 
 
 class CostModel:
-    """Predicts the seconds of executions; classes without an observation use the dearest line that is known."""
+    """Predicts the seconds of executions; classes without an observation use the dearest line that is known.
+
+    Attributes:
+        spread: mean relative error of the predictions so far, newer ones counting more.
+    """
 
     def __init__(self) -> None:
+        self.spread = 0.1
         self._lines: dict[Hashable, _Line] = {}
 
     def seed(self, kind: Hashable, *, one: float, rows: int, many: float) -> None:
@@ -60,10 +66,15 @@ class CostModel:
             seconds: from the dispatch to the answers, as the queue felt it.
         """
         line = self._lines.get(kind)
-        if line is None:
-            self._lines[kind] = _Line(seconds / (2 * rows), seconds / 2)
-        else:
+        if line is not None:
+            predicted = line.predict(rows)
+            self.spread += STEADINESS * (min(abs(seconds - predicted) / predicted, 1.0) - self.spread)
             line.learn(rows, seconds)
+            return
+        # A new class: shaped like the dearest that is known, or by the rows alone, which foresees large ones as dear.
+        like = max(self._lines.values(), key=lambda known: known.predict(rows), default=_Line(seconds / rows, 0.0))
+        scale = seconds / like.predict(rows)
+        self._lines[kind] = _Line(like.slope * scale, like.base * scale)
 
     def predict(self, kind: Hashable, rows: int, *, max_rows: int) -> float:
         """Return the seconds of `rows`, run in executions of at most `max_rows`; 0 while nothing is known."""

@@ -13,8 +13,8 @@ from ensemble import SymmetryEnsemble
 from ensemble.aggregation import Aggregation, aggregation
 from service.catalogue.model_info import ModelInfo
 from service.errors import ServiceError
-from service.inference.admission import Reservation
-from service.inference.batcher import Ask, Batcher
+from service.inference.admission import Ask, Reservation
+from service.inference.batcher import Batcher
 from service.inference.codec import InferRequest
 from service.inference.device import DeviceThread
 from service.inference.executions import Executed

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import DeadlineExceeded, Overloaded
-from service.inference.admission import Bounds
-from service.inference.batcher import Ask, Batcher
+from service.inference.admission import Ask, Bounds
+from service.inference.batcher import Batcher
 from service.inference.executions import PHASES, Executed
 
 POISON = 0.75
