@@ -1,8 +1,8 @@
 """How many of 16 members does early stopping need, and does it change a label?
 
-ResNet-20 trained on images 0 to 44999 of JPEG-re-encoded CIFAR-10, clean test images: exact stopping under `vote` (floor:
-a majority) and `prob`, and a margin rule fitted on images 45000 and up, which neither the base nor generation has seen,
-for a stated disagreement of at most 0.1 %.
+ResNet-20 trained on images 0 to 44999 of JPEG-re-encoded CIFAR-10, clean test images: exact stopping under `vote`
+(floor: a majority) and `prob`, and a margin rule fitted on images 45000 and up, which neither the base nor generation
+has seen, for a stated disagreement of at most 0.1 %.
 """
 
 import argparse
