@@ -1,29 +1,86 @@
-"""From a suite's row to the foolbox attack it names."""
+"""From a suite's row to the foolbox attack it names: one table, kind -> builder."""
 
+import inspect
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from attacks.gradient import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, Transfer, fgsm, pgd
+from attacks.gradient import (
+    KEEP_SERVED_MARGIN,
+    KEEP_SURROGATE_LOSS,
+    KeepRule,
+    admix,
+    fgsm,
+    mi,
+    mi_di,
+    mi_di_ti_si,
+    pgd,
+    vmi,
+)
+from attacks.gradient.apgd import apgd_ce, apgd_dlr
+from attacks.gradient.apgd_targeted import apgd_dlr_targeted
+from attacks.gradient.keeping import served_margin
 from attacks.noise import uniform_noise
-from attacks.suites import AttackRow
-from attacks.surrogates import Surrogate
+from attacks.query.square import square
+from attacks.rows import AttackRow
 
-#: The keep rule follows from what the attacker knows: only a white-box attacker may look at the served answer.
-_KEEP = MappingProxyType({"stolen_base": KEEP_SURROGATE_LOSS, "white_box": KEEP_SERVED_MARGIN})
+#: A served answer that is drawn per request: the iterate nearest to being wrong on average, no point finished early.
+KEEP_EXPECTED_MARGIN = KeepRule(served_margin, stop_below=None)
+#: kind -> builder(norm, ...); a kind that is missing here is NOT-RUN.
+BUILDERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "noise": uniform_noise,
+        "fgsm": fgsm,
+        "pgd": pgd,
+        "mi": mi,
+        "mi_di": mi_di,
+        "mi_di_ti_si": mi_di_ti_si,
+        "vmi": vmi,
+        "admix": admix,
+        "apgd_ce": apgd_ce,
+        "apgd_dlr": apgd_dlr,
+        "apgd_dlr_targeted": apgd_dlr_targeted,
+        "square": square,
+    }
+)
 
 
-def build_attack(row: AttackRow, norm: str, surrogate: Surrogate) -> Any:
+def build_attack(row: AttackRow, norm: str, *, served: bool, random: bool = False) -> Any:
     """Return the foolbox attack of a row.
 
     Args:
         row: of a suite.
         norm: of the threat model.
-        surrogate: what is crafted on.
+        served: whether gradients go through what judges: only then may the attack look at the answer and stop.
+        random: whether that answer is drawn per request.
 
     Returns:
-        A fixed-epsilon attack; without white-box knowledge it is wrapped in `Transfer`.
+        A fixed-epsilon attack.
     """
-    if row.kind == "noise":
-        return uniform_noise(norm)
-    attack = fgsm(norm) if row.kind == "fgsm" else pgd(norm, keep=_KEEP[row.knowledge], **row.parameters)
-    return attack if row.knowledge == "white_box" else Transfer(surrogate.model, attack)
+    builder = BUILDERS[row.kind]
+    arguments = dict(row.parameters)
+    if "keep" in inspect.signature(builder).parameters:
+        arguments["keep"] = _keep(served=served, random=random)
+    return builder(norm, **arguments)
+
+
+def _keep(*, served: bool, random: bool) -> KeepRule:
+    if not served:
+        return KEEP_SURROGATE_LOSS
+    return KEEP_EXPECTED_MARGIN if random else KEEP_SERVED_MARGIN
+
+
+def takes_starts(row: AttackRow) -> bool:
+    """Return whether a row's attack can go on from points given to it."""
+    attack = build_attack(row, "linf", served=True)
+    return "starting_points" in inspect.signature(attack.run).parameters
+
+
+def class_name(row: AttackRow, norm: str) -> str:
+    """Return the name of the class that runs a row.
+
+    Args:
+        row: of a suite.
+        norm: of the threat model.
+    """
+    return type(build_attack(row, norm, served=True)).__name__

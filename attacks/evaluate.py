@@ -4,14 +4,14 @@ What runs attacks is imported by the call: who imports the package to read a rep
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from attacks.data import DataDescription, LabelledData
 from attacks.report import EvaluationReport
-from attacks.schema import NotRun
 from attacks.threat import ThreatModel
 from ensemble.generate import Progress
 
@@ -34,6 +34,8 @@ def evaluate(
     calibration_digests: Sequence[str] = (),
     data: DataDescription | None = None,
     independents: Sequence[nn.Module] = (),
+    other_draws: Sequence[nn.Module] = (),
+    cache: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> EvaluationReport:
     """Return what a network or ensemble is worth against a suite of attacks.
@@ -46,14 +48,16 @@ def evaluate(
         inputs: `[n channel height width]` float32 inside the bounds; no point used for calibration or training.
         labels: `[n]` integer classes.
         threat: one threat model or several with equal bounds and different norms; the first carries the headline.
-        suite: the name of a list of attacks; "quick" is known today.
-        mode: how the target is served; "prob", the mean of the members' probabilities, is known today.
+        suite: the name of a list of attacks: "quick", "standard" or "thorough".
+        mode: how the target is served: "prob", "logit", "vote" or "random_member".
         rng: the only source of randomness; one number is drawn from it.
-        attacker: the attacker's own sample; what lacks it is NOT-RUN.
-        validation: points that equal-accuracy noise may be fitted on; what lacks them is NOT-RUN.
+        attacker: the attacker's own sample, disjoint from all others; what lacks it is NOT-RUN.
+        validation: points that equal-accuracy noise is fitted on; what lacks them is NOT-RUN.
         calibration_digests: `ensemble.tensor_digest` of calibration or training points, one by one or as a whole.
         data: where the points come from, with their ids where they have any; without it the report calls them unnamed.
         independents: networks trained independently of the base.
+        other_draws: further ensembles of the same recipe and other seeds; a gain is claimed over five draws or more.
+        cache: a folder in which finished work is found again by its content; an interrupted call goes on there.
         progress: called after each shard.
 
     Returns:
@@ -61,6 +65,8 @@ def evaluate(
 
     Raises:
         InputError: malformed points, networks or settings; nothing was run.
+        LevelsetError: a network failed on a block, memory ran out, or the cache cannot be written; finished shards of
+            a cache are kept.
     """
     from attacks.evaluation import Evaluation
 
@@ -76,36 +82,42 @@ def evaluate(
         seed=seed,
         calibration_digests=calibration_digests,
         data=data or DataDescription(),
+        attacker=attacker,
+        validation=validation,
+        independents=independents,
+        other_draws=other_draws,
+        examples_folder=None if cache is None else cache / "examples",
     )
-    report = run_all(evaluation, progress=progress)
-    given = {"attacker": attacker, "validation": validation, "independents": independents or None}
-    unused = [name for name, value in given.items() if value is not None]
-    return _with_unused(report, unused, suite) if unused else report
+    return run_all(evaluation, cache=cache, progress=progress)
 
 
-def run_all(evaluation: "Evaluation", *, progress: Callable[[Progress], None] | None = None) -> EvaluationReport:
+def run_all(
+    evaluation: "Evaluation",
+    *,
+    cache: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> EvaluationReport:
     """Return the report of an evaluation, its shards run in order in this process.
 
     Args:
         evaluation: the context.
+        cache: a folder in which results are found again; a result found there is judged again, not trusted.
         progress: called after each shard.
 
     Returns:
         The sealed report.
     """
+    from attacks.results_cache import ResultsCache
     from attacks.shards import merge, plan, run_shard
 
-    shards = plan(evaluation)
-    results: dict[str, dict[str, Any]] = {}
+    shards, found = plan(evaluation), ResultsCache(cache)
+    results = {}
     for done, shard in enumerate(shards, start=1):
-        results[shard.key] = run_shard(shard, evaluation)
+        result = found.get(shard, evaluation)
+        if result is None:
+            result = run_shard(shard, evaluation)
+            found.put(shard, result)
+        results[shard.key] = result
         if progress is not None:
             progress(Progress(done=done, total=len(shards), message=shard.title))
     return merge(evaluation, results)
-
-
-def _with_unused(report: EvaluationReport, names: list[str], suite: str) -> EvaluationReport:
-    """Say in the report that data was given which no attack of the suite uses."""
-    why = f"given, but no attack of the suite {suite!r} uses it yet"
-    extra = [NotRun(what=f"{name} data", why=why) for name in names]
-    return report.model_copy(update={"not_run": [*report.not_run, *extra]}).sealed()

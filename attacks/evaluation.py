@@ -5,23 +5,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attacks.building import BUILDERS
 from attacks.canonical import seed_from
 from attacks.controls import control_networks
-from attacks.data import DataDescription, check_inputs, check_labels
+from attacks.data import DataDescription, LabelledData, check_inputs, check_labels
 from attacks.jury import BASE, Jury, assemble
-from attacks.modes import MODES
-from attacks.suites import AttackRow, Suite, suite_named
-from attacks.surrogates import Surrogate, stolen_base, target_itself
+from attacks.kinds import KINDS
+from attacks.modes import SERVING_MODES
+from attacks.rows import AttackRow, Suite
+from attacks.store import Shelf
+from attacks.suites import AUDIT, suite_named
 from attacks.threat import ThreatModel, check_bounds
+from attacks.workshop import Workshop
 from ensemble.digests import tensor_digest
 from ensemble.errors import InputError, UnknownName
 
-#: The audit subset: the points of the probes.
-AUDIT = 128
+#: Raised by hand when the meaning of a shard's result changes.
+SHARD_VERSION = "3"
+#: Crafting runs held ready for the cascades of the same block.
+SHELF = 24
 
 
 def levelset_version() -> str:
@@ -30,6 +37,11 @@ def levelset_version() -> str:
         return version("levelset")
     except PackageNotFoundError:
         return "not installed"
+
+
+def code_version() -> list[str]:
+    """Return the versions that a result depends on."""
+    return [SHARD_VERSION, levelset_version(), torch.__version__]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -50,10 +62,16 @@ class Evaluation:
         block: points per shard, the mini-batch of every attack.
         device: where copies of the networks are put; None leaves the networks where they are.
         threads: torch threads while a shard runs; part of every reproducibility claim.
-        examples_folder: where examples are kept for re-scoring; None keeps their digests only.
+        examples_folder: where examples and the attacker's own networks are kept; None keeps their digests only.
+        attacker: the attacker's own sample, disjoint from every other; without it some attackers are NOT-RUN.
+        validation: points that equal-accuracy noise may be fitted on.
+        independents: networks trained independently of the base.
+        other_draws: further ensembles of the same recipe and other seeds, judged on the no-query examples.
         threats: the threat models as a tuple (derived).
-        rows: the suite itself (derived).
+        rows: the suite's rows for this mode (derived).
         jury: the judges (derived).
+        workshop: what attackers craft on (derived).
+        shelf: crafting runs held ready (derived).
         point_digests: one digest per point (derived).
     """
 
@@ -71,16 +89,22 @@ class Evaluation:
     device: str | torch.device | None = None
     threads: int = 1
     examples_folder: Path | None = None
+    attacker: LabelledData | None = None
+    validation: LabelledData | None = None
+    independents: Sequence[nn.Module] = ()
+    other_draws: Sequence[nn.Module] = ()
     threats: tuple[ThreatModel, ...] = field(init=False)
     rows: Suite = field(init=False)
     jury: Jury = field(init=False)
+    workshop: Workshop = field(init=False)
+    shelf: Shelf[Any] = field(init=False)
     point_digests: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Check every field, wrap the networks and build the controls."""
-        if self.mode not in MODES:
-            raise UnknownName("serving mode", str(self.mode), MODES)
-        self._set("rows", suite_named(self.suite))
+        if self.mode not in SERVING_MODES:
+            raise UnknownName("serving mode", str(self.mode), SERVING_MODES)
+        self._set("rows", suite_named(self.suite).served_as(self.mode))
         self._set("threats", _checked_threats(self.threat))
         for name, least in (("block", 1), ("threads", 1), ("seed", 0)):
             _check_whole(name, getattr(self, name), least)
@@ -88,6 +112,8 @@ class Evaluation:
         self._set("calibration_digests", tuple(self.calibration_digests))
         self._set("jury", self._assemble())
         check_labels(self.labels, len(self.inputs), classes=self._common_classes())
+        self._set("shelf", Shelf(SHELF))
+        self._set("workshop", self._furnish())
         self._set("point_digests", tuple(tensor_digest(point) for point in self.inputs))
 
     def _set(self, name: str, value: object) -> None:
@@ -112,9 +138,30 @@ class Evaluation:
         target = self.target
         if self.device is not None:
             base, target = (copy.deepcopy(network).to(self.device) for network in (base, target))
-        example = self.inputs[:8]
         controls = control_networks(target, seed=self.seed)
-        return assemble(target, base, bounds=self.threats[0].bounds, example=example, controls=controls)
+        return assemble(
+            target,
+            base,
+            bounds=self.threats[0].bounds,
+            example=self.inputs[:8],
+            controls=controls,
+            mode=self.mode,
+            draws=[self._placed(network) for network in self.other_draws],
+        )
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        return network if self.device is None else copy.deepcopy(network).to(self.device)
+
+    def _furnish(self) -> Workshop:
+        return Workshop(
+            base=self.jury.models[BASE],
+            digest=self.jury.digests[BASE],
+            target=self.jury.models[self.jury.target].network,
+            suite=self.rows,
+            attacker=self.attacker,
+            seed=self.seed,
+            folder=self.examples_folder,
+        )
 
     def _common_classes(self) -> int:
         classes = {name: model.classes for name, model in self.jury.models.items()}
@@ -133,27 +180,85 @@ class Evaluation:
     @property
     def audit(self) -> Tensor:
         """Indices of the audit subset, ascending: min(n, `AUDIT`) points chosen by the seed."""
-        rng = torch.Generator().manual_seed(seed_from(self.seed, "audit"))
-        return torch.randperm(len(self.inputs), generator=rng)[:AUDIT].sort().values
+        return self.subset(AUDIT)
 
-    def surrogate(self, row: AttackRow) -> Surrogate:
-        """Return what an attack of the suite is crafted on.
+    def subset(self, points: int | None) -> Tensor:
+        """Return the indices of so many points, ascending, chosen by the seed; a smaller subset lies in a larger one.
 
         Args:
-            row: the attack.
-
-        Returns:
-            The target itself for white-box rows, the stolen base for all others.
+            points: how many at most; None means all.
         """
-        if row.knowledge == "white_box":
-            return target_itself(self.jury.models[self.jury.target], self.jury.digests[self.jury.target])
-        return stolen_base(self.jury.models[BASE], self.jury.digests[BASE])
+        rng = torch.Generator().manual_seed(seed_from(self.seed, "audit"))
+        return torch.randperm(len(self.inputs), generator=rng)[:points].sort().values
+
+    def block_of(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Return the inputs `[batch channel height width]` and labels `[batch]` of a block."""
+        return self.inputs[start:stop], self.labels[start:stop]
+
+    def reason_against(self, row: AttackRow, threat: int) -> str:
+        """Return why a row cannot be run under a threat model; nothing where it can.
+
+        Args:
+            row: of the suite.
+            threat: index of the threat model.
+        """
+        norm = self.threats[threat].norm
+        if row.kind not in BUILDERS:
+            return "not implemented"
+        if norm not in KINDS[row.kind].norms:
+            return f"not defined in {norm}"
+        if row.surrogate == "members":
+            return "" if self.jury.members else "the target is a single network: there is no member to leak"
+        if row.kind in NEEDS_MEMBERS and not self.jury.members:
+            return "the target is a single network: there are no members to tell apart"
+        return self.workshop.reason_against(row.surrogate)
+
+    def runnable(self, threat: int) -> list[AttackRow]:
+        """Return the rows of the suite that can be run under a threat model, in their order."""
+        return [row for row in self.rows.rows if not self.reason_against(row, threat)]
+
+    def cascade_rows(self, threat: int, judge: str) -> list[AttackRow]:
+        """Return the white-box attacks on one network, cheapest first.
+
+        Args:
+            threat: index of the threat model.
+            judge: the network attacked; what needs members is left out for a single network.
+        """
+        alone = judge not in self.jury.ensembles
+        return [
+            row
+            for row in self.runnable(threat)
+            if row.knowledge == "white_box" and not (alone and (row.through or row.kind in NEEDS_MEMBERS))
+        ]
+
+    def start_rows(self, threat: int) -> list[AttackRow]:
+        """Return the rows whose examples a white-box attacker tries before any attack of its own."""
+        return [row for row in self.runnable(threat) if crafted_elsewhere(row) and row.gradient and row.radii == "all"]
+
+    def surrogate_digest(self, run: Any) -> str | None:
+        """Return the digest of what a run was crafted on; None where it needs no network."""
+        if not run.row.gradient:
+            return None
+        if run.row.surrogate == "target":
+            return self.jury.digests[run.judge]
+        if run.row.surrogate == "members":
+            return None
+        return self.workshop.digest(run.row.surrogate)
 
     @property
     def device_name(self) -> str:
         """The device type of the target, and the name of the accelerator if it is one."""
         device = self.jury.models[self.jury.target].device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
+
+
+#: Kinds that ask members one by one.
+NEEDS_MEMBERS = frozenset({"reweighted", "greedy_members"})
+
+
+def crafted_elsewhere(row: AttackRow) -> bool:
+    """Return whether a row's examples are made without the target, once for all judges."""
+    return row.surrogate not in ("target", "members")
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

@@ -1,19 +1,20 @@
 """Examples kept for re-scoring: one safetensors file per crafting run, named by content."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ensemble.digests import tensor_digest
+from ensemble.errors import ArtifactError
 
 
 def keep(examples: Tensor, folder: Path | None) -> dict[str, Any]:
     """Return the record of some examples, after writing them where a folder is given.
-
-    The file is written under a temporary name, flushed to the disk and renamed: it is whole or absent.
 
     Args:
         examples: `[epsilon batch channel height width]` float32 on the CPU.
@@ -21,6 +22,9 @@ def keep(examples: Tensor, folder: Path | None) -> dict[str, Any]:
 
     Returns:
         Digest, shape, dtype, and the path relative to the folder (None where nothing was written).
+
+    Raises:
+        ArtifactError: the folder cannot be written, e.g. because the disk is full.
     """
     digest = tensor_digest(examples)
     record = {"digest": digest, "shape": list(examples.shape), "dtype": "float32", "path_relative": None}
@@ -28,11 +32,48 @@ def keep(examples: Tensor, folder: Path | None) -> dict[str, Any]:
         return record
     path = folder / f"{digest}.safetensors"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{digest}.{os.getpid()}"
+        write_whole(path, save({"examples": examples.contiguous()}))
+    return record | {"path_relative": path.name}
+
+
+def recall(record: dict[str, Any], folder: Path | None) -> Tensor | None:
+    """Return the examples of a record, or None where they are not kept or no longer what they were.
+
+    Args:
+        record: of `keep`.
+        folder: where they were kept.
+    """
+    if folder is None or record["path_relative"] is None:
+        return None
+    try:
+        examples = load((folder / record["path_relative"]).read_bytes())["examples"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return examples if tensor_digest(examples) == record["digest"] else None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is whole or absent: under a temporary name, flushed to the disk, then renamed.
+
+    Args:
+        path: the file; its folder is made.
+        data: its bytes.
+
+    Raises:
+        ArtifactError: it cannot be written; nothing is left of it, and what lay there before is unchanged.
+    """
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(save({"examples": examples.contiguous()}))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    return record | {"path_relative": path.name}
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise ArtifactError(
+            f"keeping {path.name}: expected to write {len(data)} bytes to {path.parent}, got {error.strerror}; "
+            "free space or name another folder, then run again: finished shards are not lost"
+        ) from error

@@ -1,36 +1,45 @@
 """What the shards found, gathered into arrays: the pure input of gains, checks and the report."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.evaluation import Evaluation
-from attacks.jury import BASE
 from attacks.metrics import Flags, chance_count, raw_flags, robust_flags
-from attacks.suites import AttackRow
+from attacks.rows import AttackRow
 from attacks.threat import KNOWLEDGE
 from attacks.verdicts import from_bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One attack under one threat model, all blocks joined.
+    """One attack under one threat model on one network, all blocks joined.
+
+    Examples made without the target are one run that every judge looks at; a white-box attack is one run per network
+    attacked. `held` is True where a point or a radius was not attacked: it says nothing there, and `attempted` says so.
 
     Attributes:
         row: the suite's row.
         threat: index of the threat model.
         held: judge -> `[epsilon point]`.
-        judge: the network foolbox scored on while crafting.
-        in_attack: `[epsilon point]`, foolbox's verdict on it.
+        judge: the network scored on while crafting.
+        in_attack: `[epsilon point]`, the verdict on it by the path that was attacked.
         excess: per epsilon, the largest norm minus epsilon.
         finite: whether every attacked value was finite; the box is kept by clipping.
         examples: records of the crafting runs.
         forwards: points passed forward while crafting.
         backwards: points passed backward.
-        seconds: spent in its shards.
+        seconds: spent in its shards; those of a cascade are shared out by passes.
+        attempted: `[epsilon point]`: where the attack was run.
+        cold: whether it was run on its points without survivors left out and without a warm start; only such a run
+            has a raw accuracy of its own.
+        broken: `[epsilon point]`: what a cascade counts as lost to this attack.
+        queries: answers asked for.
+        epsilons: the radii of the axis of `held`.
     """
 
     row: AttackRow
@@ -44,9 +53,19 @@ class Run:
     forwards: int
     backwards: int
     seconds: float
+    attempted: Flags
+    broken: Flags
+    epsilons: tuple[float, ...]
+    cold: bool = True
+    queries: int = 0
+
+    @property
+    def id(self) -> str:
+        """What reports print: the row's id, with the member it was made on where there is one."""
+        return self.row.id if self.row.surrogate != "members" else f"{self.row.id}:{self.judge}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Findings:
     """The evaluation's context with everything measured in it.
 
@@ -55,9 +74,13 @@ class Findings:
         labels: `[point]`.
         clean: judge -> `[point]`, right on the clean input.
         runs: attacks in the order of the plan, per threat model.
+        audits: cold runs on part of the points; their flags are True and `attempted` False elsewhere.
         numbers: of the probes.
         digests: every weight digest that a shard saw after its work, per judge.
         training: whether a shard found a module in training mode.
+        started: (threat, judge) -> `[epsilon point]`: lost to an example made elsewhere before any attack on the judge.
+        materials: what attackers made, by name.
+        failed: attack -> why it could not be run after all.
     """
 
     evaluation: Evaluation
@@ -67,6 +90,10 @@ class Findings:
     numbers: Mapping[str, Any]
     digests: Mapping[str, frozenset[str]]
     training: bool
+    audits: tuple[Run, ...] = ()
+    started: Mapping[tuple[int, str], Flags] = field(default_factory=dict)
+    materials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def target(self) -> str:
@@ -86,7 +113,7 @@ class Findings:
     def runs_on(self, threat: int, knowledge: str, judge: str) -> list[Run]:
         """Return the attacks that count for a judge under a kind of knowledge, weaker kinds included.
 
-        The base under white-box knowledge is judged on the examples made on itself: the stolen-base ones.
+        The base under white-box knowledge is judged on the examples made on itself, too: the stolen-base ones.
 
         Args:
             threat: index of the threat model.
@@ -99,23 +126,61 @@ class Findings:
         kinds = {knowledge, *KNOWLEDGE[knowledge].subsumes}
         return [r for r in self.runs if r.threat == threat and r.row.knowledge in kinds and judge in r.held]
 
+    def audit(self, threat: int, attack: str) -> Run | None:
+        """Return a cold run on the target by the id of its row, or None where it was not run."""
+        return next((run for run in self.audits if run.threat == threat and run.row.id == attack), None)
+
     def raw(self, run: Run, judge: str) -> Flags:
         """Return `[epsilon point]`: right on the clean input and under this attack."""
         return raw_flags(self.clean[judge], run.held[judge])
 
     def robust(self, threat: int, knowledge: str, judge: str) -> Flags:
         """Return `[epsilon point]`: the per-example worst case over `runs_on`, nested over epsilons."""
-        return robust_flags(self.clean[judge], [run.held[judge] for run in self.runs_on(threat, knowledge, judge)])
+        held = [run.held[judge] for run in self.runs_on(threat, knowledge, judge)]
+        size = (len(self.evaluation.threats[threat].epsilons), self.n)
+        return robust_flags(self.clean[judge], [*held, np.ones(size, dtype=np.bool_)])
 
-    def run(self, threat: int, attack: str) -> Run | None:
-        """Return the run of an attack id under a threat model, or None when the suite has no such row."""
-        return next((run for run in self.runs if run.threat == threat and run.row.id == attack), None)
+    def run(self, threat: int, attack: str, judge: str | None = None) -> Run | None:
+        """Return the run of an attack id under a threat model, or None where it was not run.
+
+        Args:
+            threat: index of the threat model.
+            attack: the row's id.
+            judge: the network attacked; the target where there is a choice.
+        """
+        found = [run for run in self.runs if run.threat == threat and run.row.id == attack]
+        wanted = judge or self.target
+        return next((run for run in found if run.judge == wanted), found[0] if found and judge is None else None)
+
+    @cached_property
+    def knowledge(self) -> tuple[str, ...]:
+        """The kinds of knowledge under which an attack was run, weakest first."""
+        own = {run.row.knowledge for run in self.runs}
+        return tuple(name for name in KNOWLEDGE if name in own)
 
     def judges(self, knowledge: str) -> tuple[str, ...]:
-        """Return the judges whose accuracy is stated under a kind of knowledge."""
-        if knowledge == "white_box":
-            return (BASE, self.target)
-        return self.evaluation.jury.names
+        """Return the judges whose accuracy is stated under a kind of knowledge: those all its attacks were run on."""
+        own = [run for run in self.runs if run.row.knowledge == knowledge]
+        if not own:
+            return ()
+        judged = {judge for run in own for judge in run.held}
+        members = set(self.evaluation.jury.members) if knowledge == "white_box" else set()
+        return tuple(name for name in self.evaluation.jury.names if name in judged - members)
+
+    def member_verdicts(self, threat: int, knowledge: str) -> tuple[Flags, list[Flags]]:
+        """Return which members are right, on the clean inputs and under each attack that counts for the target.
+
+        Args:
+            threat: index of the threat model.
+            knowledge: a key of `attacks.threat.KNOWLEDGE`.
+
+        Returns:
+            `[member point]`, and one `[member epsilon point]` per run that asked every member.
+        """
+        members = self.evaluation.jury.members
+        runs = [run for run in self.runs_on(threat, knowledge, self.target) if set(members) <= set(run.held)]
+        clean = np.stack([self.clean[name] for name in members])
+        return clean, [np.stack([run.held[name] for name in members]) for run in runs]
 
 
 def gather(evaluation: Evaluation, results: Iterable[Mapping[str, Any]]) -> Findings:
@@ -129,45 +194,102 @@ def gather(evaluation: Evaluation, results: Iterable[Mapping[str, Any]]) -> Find
         Arrays over all points.
     """
     results = list(results)
-    clean = [result for result in results if result["attack"] == "clean"]
-    probes = next(result for result in results if result["attack"] == "probes")
-    runs = [
-        _join(row, threat, [r for r in results if r["attack"] == row.id and r["threat"] == threat])
-        for row in evaluation.rows.rows
-        for threat in range(len(evaluation.threats))
-    ]
+    clean = [result["held"] for result in results if result["work"] == "clean"]
+    probes = next(result for result in results if result["work"] == "probes")
     judges = {judge for result in results for judge in result["digests"]}
+    pieces = _pieces(results)
+    runs = [_join(evaluation, key, pieces[key]) for key in pieces]
     return Findings(
         evaluation=evaluation,
         labels=evaluation.labels.numpy(),
-        clean={judge: flags[0] for judge, flags in _joined([result["held"] for result in clean]).items()},
-        runs=tuple(runs),
+        clean={judge: np.concatenate([from_bits(block[judge][0]) for block in clean]) for judge in clean[0]},
+        runs=tuple(run for run in runs if not run.row.id.startswith("audit-")),
+        audits=tuple(run for run in runs if run.row.id.startswith("audit-")),
         numbers=probes["numbers"],
-        digests={judge: frozenset(result["digests"][judge] for result in results) for judge in judges},
+        digests={
+            judge: frozenset(result["digests"][judge] for result in results if judge in result["digests"])
+            for judge in judges
+        },
         training=any(result["training"] for result in results),
+        started=_started(evaluation, results),
+        materials={result["attack"]: result["material"] for result in results if result["work"] == "prepare"},
+        failed={result["attack"]: result["not_run"] for result in results if result.get("not_run")},
     )
 
 
-def _joined(blocks: list[Mapping[str, list[str]]]) -> dict[str, Flags]:
-    """Join blocks of `judge -> one string per epsilon` to `judge -> [epsilon point]`."""
-    return {
-        judge: np.stack([from_bits("".join(rungs)) for rungs in zip(*(block[judge] for block in blocks), strict=True)])
-        for judge in blocks[0]
-    }
+Key = tuple[str, int, str]
+#: One record of a shard with the shard it lies in.
+Piece = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
-def _join(row: AttackRow, threat: int, results: list[Mapping[str, Any]]) -> Run:
-    judge = results[0]["in_attack"]["judge"]
+def _pieces(results: Sequence[Mapping[str, Any]]) -> dict[Key, list[Piece]]:
+    """Return (attack, threat, judge) -> its records; first by the suite's order of work, then as planned."""
+    found: dict[Key, list[Piece]] = {}
+    for result in results:
+        for record in result.get("runs", ()):
+            found.setdefault((record["attack"], result["threat"], record["judge"]), []).append((record, result))
+    return found
+
+
+def _join(evaluation: Evaluation, key: Key, pieces: Sequence[Piece]) -> Run:
+    attack, threat, judge = key
+    row = evaluation.rows.row(attack)
+    first, axis = pieces[0][0], _axis(evaluation, row, threat, pieces[0][0])
+
+    def scattered(name: str, empty: bool, of: str | None = None) -> Flags:
+        flags = np.full((len(axis), len(evaluation.labels)), empty)
+        for record, result in pieces:
+            bits = record[name] if of is None else record[name].get(of)
+            columns = record.get("points", slice(result["start"], result["stop"]))
+            if bits is not None:
+                flags[len(axis) - len(bits) :, columns] = np.stack([from_bits(rung) for rung in bits])
+        return flags
+
+    if "attempted" in first:
+        attempted = scattered("attempted", empty=False)
+        broken = scattered("broken", empty=False)
+    else:
+        attempted = np.zeros((len(axis), len(evaluation.labels)), dtype=np.bool_)
+        for record, result in pieces:
+            columns = record.get("points", slice(result["start"], result["stop"]))
+            attempted[len(axis) - len(record["in_attack"]) :, columns] = True
+        broken = ~scattered("held", empty=True, of=judge)
     return Run(
         row=row,
         threat=threat,
-        held=_joined([result["held"] for result in results]),
+        held={name: scattered("held", empty=True, of=name) for name in first["held"]},
         judge=judge,
-        in_attack=_joined([{judge: result["in_attack"]["held"]} for result in results])[judge],
-        excess=tuple(max(values) for values in zip(*(result["excess"] for result in results), strict=True)),
-        finite=all(result["finite"] for result in results),
-        examples=tuple(record for result in results for record in result["examples"]),
-        forwards=sum(result["forwards"] for result in results),
-        backwards=sum(result["backwards"] for result in results),
-        seconds=sum(result["seconds"] for result in results),
+        in_attack=scattered("in_attack", empty=True),
+        excess=tuple(max(values) for values in zip(*(record["excess"] for record, _ in pieces), strict=True)),
+        finite=all(record["finite"] for record, _ in pieces),
+        examples=tuple(item for record, _ in pieces for item in record["examples"]),
+        forwards=sum(record["forwards"] for record, _ in pieces),
+        backwards=sum(record["backwards"] for record, _ in pieces),
+        seconds=sum(_seconds(record, result) for record, result in pieces),
+        attempted=attempted,
+        broken=broken,
+        epsilons=axis,
+        cold="attempted" not in first,
+        queries=sum(record["queries"] for record, _ in pieces),
     )
+
+
+def _axis(evaluation: Evaluation, row: AttackRow, threat: int, record: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the radii of a run's flags: the threat model's, or its own where it attacks the whole box."""
+    return tuple(record["epsilons"]) if row.full_range else evaluation.threats[threat].epsilons
+
+
+def _seconds(record: Mapping[str, Any], result: Mapping[str, Any]) -> float:
+    total = sum(item["forwards"] + item["backwards"] for item in result["runs"])
+    share = (record["forwards"] + record["backwards"]) / total if total else 1 / len(result["runs"])
+    return float(result["seconds"]) * share
+
+
+def _started(evaluation: Evaluation, results: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], Flags]:
+    found: dict[tuple[int, str], Flags] = {}
+    for result in (result for result in results if result["work"] == "cascade"):
+        size = (len(evaluation.threats[result["threat"]].epsilons), len(evaluation.labels))
+        flags = found.setdefault((result["threat"], result["judge"]), np.zeros(size, dtype=np.bool_))
+        bits = result["runs"][0]["started"]
+        flags[:, result["start"] : result["stop"]] = np.stack([from_bits(rung) for rung in bits])
+    return found

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from attacks.findings import Findings
-from attacks.jury import BASE, NOISE, SCRAMBLED
+from attacks.jury import BASE, EQUAL_ACCURACY, INDEPENDENT, NOISE, SCRAMBLED
 from attacks.metrics import discordant
 from attacks.statistics import ALPHA, Gain, holm, minimum_detectable_gain, paired_gain, wilson
 from attacks.threat import KNOWLEDGE
@@ -11,8 +11,16 @@ from attacks.threat import KNOWLEDGE
 VOID = "VOID"
 LOSS = "LOSS"
 HIGHER = "HIGHER"
+GAIN = "GAIN"
 #: A symmetry gain must beat weight noise of equal accuracy; where that was not run, nothing is claimed.
 NO_CLAIM = "NO CLAIM (weight_noise_equal_accuracy was not run)"
+NOT_COMPARED = "NOT COMPARED (no baseline was attacked with these queries)"
+#: One draw of the group is an anecdote: the word GAIN needs so many, the least of their gains counts.
+LEAST_DRAWS = 5
+#: The networks that the target is compared with.
+BASELINES = (BASE, NOISE, EQUAL_ACCURACY, INDEPENDENT, SCRAMBLED)
+#: A gain must beat both; other comparisons are printed beside them.
+DECISIVE = (BASE, EQUAL_ACCURACY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class Comparison:
         p_holm: p adjusted over all comparisons of the evaluation.
         mdg: the minimum detectable gain at the observed share of discordant points, or None.
         outcome: VOID, LOSS, HIGHER, or NO DETECTABLE GAIN with its mdg.
+        per_draw: the gain of the target and of every other group draw, over the same baseline.
     """
 
     threat: int
@@ -38,6 +47,7 @@ class Comparison:
     p_holm: float
     mdg: float | None
     outcome: str
+    per_draw: tuple[float, ...] = ()
 
 
 def compare(findings: Findings) -> tuple[Comparison, ...]:
@@ -53,6 +63,7 @@ def compare(findings: Findings) -> tuple[Comparison, ...]:
         (threat, knowledge, epsilon, over)
         for threat, model in enumerate(findings.evaluation.threats)
         for knowledge in KNOWLEDGE
+        if findings.target in findings.judges(knowledge)
         for epsilon in range(len(model.epsilons))
         for over in _baselines(findings, knowledge)
     ]
@@ -64,12 +75,23 @@ def compare(findings: Findings) -> tuple[Comparison, ...]:
 
 
 def _baselines(findings: Findings, knowledge: str) -> list[str]:
-    return [name for name in (BASE, NOISE, SCRAMBLED) if name in findings.judges(knowledge)]
+    judged = findings.judges(knowledge)
+    return [name for name in BASELINES if name in judged]
 
 
 def _gain(findings: Findings, threat: int, knowledge: str, epsilon: int, over: str) -> Gain:
-    first, second = (findings.robust(threat, knowledge, name)[epsilon] for name in (findings.target, over))
+    return _gain_of(findings, findings.target, threat, knowledge, epsilon, over)
+
+
+def _gain_of(findings: Findings, own: str, threat: int, knowledge: str, epsilon: int, over: str) -> Gain:
+    first, second = (findings.robust(threat, knowledge, name)[epsilon] for name in (own, over))
     return paired_gain(*discordant(first, second), findings.n)
+
+
+def _per_draw(findings: Findings, threat: int, knowledge: str, epsilon: int, over: str) -> tuple[float, ...]:
+    draws = [name for name in findings.evaluation.jury.draws if name in findings.judges(knowledge)]
+    names = (findings.target, *draws)
+    return tuple(_gain_of(findings, name, threat, knowledge, epsilon, over).gain for name in names)
 
 
 def _comparison(
@@ -77,7 +99,9 @@ def _comparison(
 ) -> Comparison:
     mdg = minimum_detectable_gain(findings.n, (gain.b + gain.c) / findings.n)
     void = bool(void_reasons(findings, threat, knowledge, epsilon))
-    return Comparison(threat, knowledge, epsilon, over, gain, p_holm, mdg, judge(gain, p_holm, mdg, void=void))
+    word = judge(gain, p_holm, mdg, void=void)
+    per_draw = _per_draw(findings, threat, knowledge, epsilon, over)
+    return Comparison(threat, knowledge, epsilon, over, gain, p_holm, mdg, word, per_draw)
 
 
 def judge(gain: Gain, p_holm: float, mdg: float | None, *, void: bool) -> str:
@@ -136,21 +160,36 @@ def void_reasons(findings: Findings, threat: int, knowledge: str, epsilon: int) 
 
 
 def outcome_of(comparisons: list[Comparison]) -> str:
-    """Return the outcome of one threat model at one epsilon from its comparisons with base and weight noise.
-
-    A gain is never claimed here: that needs weight noise of equal accuracy and several group seeds.
+    """Return the outcome of one threat model at one epsilon from its comparisons with the baselines that decide.
 
     Args:
         comparisons: of one (threat, knowledge, epsilon).
 
     Returns:
-        VOID, LOSS, NO DETECTABLE GAIN, or NO CLAIM.
+        VOID, LOSS, NO DETECTABLE GAIN, NO CLAIM with what is missing, or GAIN.
     """
-    relevant = [item for item in comparisons if item.over in (BASE, NOISE)]
+    if not comparisons:
+        return NOT_COMPARED
+    decisive = [item for item in comparisons if item.over in DECISIVE]
+    # Equal-norm noise decides nothing, but a target that is worse than it has lost.
+    relevant = [*decisive, *(item for item in comparisons if item.over == NOISE)]
     for word in (VOID, LOSS):
         if any(item.outcome == word for item in relevant):
             return word
-    for item in relevant:
+    for item in decisive:
         if item.outcome != HIGHER:
             return no_detectable_gain(item.gain, item.mdg)
-    return NO_CLAIM
+    return _claim(decisive)
+
+
+def _claim(decisive: list[Comparison]) -> str:
+    """Return what may be said where every comparison that was made is HIGHER."""
+    if {item.over for item in decisive} != set(DECISIVE):
+        return NO_CLAIM
+    draws = min(len(item.per_draw) for item in decisive)
+    if draws < LEAST_DRAWS:
+        return f"NO CLAIM (group draws judged: {draws}, needed: {LEAST_DRAWS})"
+    least = min(min(item.per_draw) for item in decisive)
+    if least <= 0:
+        return f"NO CLAIM (the least gain over {draws} group draws is {100 * least:.1f} points)"
+    return f"{GAIN} (at least {100 * least:.1f} points over {draws} group draws)"

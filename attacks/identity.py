@@ -50,15 +50,25 @@ def data_of(findings: Findings) -> Data:
 
 
 def not_run_of(findings: Findings) -> list[NotRun]:
-    """Return what the full standard asks for that was not done."""
-    pairs = (*findings.evaluation.rows.not_run, *findings.evaluation.jury.absent)
-    return [NotRun(what=what, why=why) for what, why in pairs]
+    """Return what the full standard asks for that was not done: by the suite, by its rows, by the baselines."""
+    evaluation = findings.evaluation
+    pairs = list(evaluation.rows.not_run)
+    for row in (*evaluation.rows.rows, *evaluation.rows.audits):
+        reasons: dict[str, list[str]] = {}
+        for threat, model in enumerate(evaluation.threats):
+            reason = evaluation.reason_against(row, threat)
+            if reason:
+                reasons.setdefault(reason, []).append(model.norm)
+        pairs += [(f"{row.id} ({', '.join(norms)})", reason) for reason, norms in reasons.items()]
+    pairs += findings.failed.items()
+    return [NotRun(what=what, why=why) for what, why in (*pairs, *evaluation.jury.absent)]
 
 
 def artifact_of(findings: Findings, run: Run, record: Any) -> Artifact:
-    """Return the record of one crafting run's examples."""
+    """Return the record of one crafting run's examples; those of a cascade belong to all its attacks."""
     norm = findings.evaluation.threats[run.threat].norm
-    return Artifact(kind="examples", attack=run.row.id, norm=norm, **record)
+    attack = run.id if run.cold else f"white_box on {run.judge}"
+    return Artifact(kind="examples", attack=attack, norm=norm, **record)
 
 
 def environment_of(findings: Findings) -> Environment:

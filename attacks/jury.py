@@ -3,8 +3,10 @@
 No-query examples are made once and judged by all of them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,10 @@ from ensemble.digests import network_digest
 BASE = "base"
 SCRAMBLED = "scrambled_control"
 NOISE = "weight_noise_equal_norm"
+EQUAL_ACCURACY = "weight_noise_equal_accuracy"
+INDEPENDENT = "independent_ensemble"
+#: Baselines that are attacked white-box like the target, besides the base.
+ATTACKED = (NOISE, EQUAL_ACCURACY, SCRAMBLED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +32,8 @@ class Jury:
         digests: name -> SHA-256 of weights and buffers.
         target: the name of the network the evaluation is about.
         members: the names of its members, in order; empty for a plain network.
-        absent: (name, why) of each control that could not be built.
+        absent: (name, why) of each baseline that could not be built.
+        notes: name -> what is known about the making of a baseline.
     """
 
     models: Mapping[str, NetworkModel]
@@ -34,6 +41,7 @@ class Jury:
     target: str
     members: tuple[str, ...]
     absent: tuple[tuple[str, str], ...]
+    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,21 +49,40 @@ class Jury:
         controls = tuple(name for name in self.models if name not in (BASE, self.target))
         return (BASE, self.target, *self.members, *controls)
 
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The judges that have members."""
+        return tuple(name for name, model in self.models.items() if isinstance(model, EnsembleModel))
+
+    @property
+    def attacked(self) -> tuple[str, ...]:
+        """The judges that face white-box attacks: base, target, weight noise, scrambled control."""
+        return (BASE, self.target, *(name for name in ATTACKED if name in self.models))
+
+    @property
+    def draws(self) -> tuple[str, ...]:
+        """The judges that are other draws of the group."""
+        return tuple(name for name in self.models if name.startswith("draw-"))
+
+    def members_of(self, judge: str) -> tuple[str, ...]:
+        """Return the names of a judge's members: the target's only; those of baselines are not judged one by one."""
+        return self.members if judge == self.target else ()
+
     def held(self, examples: Tensor, labels: Tensor, *, only: str | None = None) -> dict[str, Tensor]:
         """Return, for each judge, which examples it still answers right.
 
         Args:
             examples: `[batch channel height width]`.
             labels: `[batch]` int64 on the CPU.
-            only: the name of the only judge to ask; its members are not asked then.
+            only: the name of the only judge to ask; members are asked beside it where its answer is drawn from them.
 
         Returns:
             name -> `[batch]` bool on the CPU.
         """
         names = self.models if only is None else (only,)
-        verdicts = {name: self.models[name].answers(examples) == labels for name in names}
+        verdicts = {name: self.models[name].held(examples, labels) for name in names}
         model = self.models[self.target]
-        if only is None and isinstance(model, EnsembleModel):
+        if isinstance(model, EnsembleModel) and (only is None or (only == self.target and model.serving.random)):
             answers = model.member_answers(examples)
             verdicts |= {name: answer == labels for name, answer in zip(self.members, answers, strict=True)}
         return verdicts
@@ -68,6 +95,9 @@ def assemble(
     bounds: tuple[float, float],
     example: Tensor,
     controls: Mapping[str, nn.Module],
+    mode: str = "prob",
+    draws: Sequence[nn.Module] = (),
+    absent: Mapping[str, str] = MappingProxyType({}),
 ) -> Jury:
     """Return the jury of an evaluation.
 
@@ -77,6 +107,9 @@ def assemble(
         bounds: of the threat models.
         example: inputs every judge must accept.
         controls: name -> control network; what is missing from it is listed as absent.
+        mode: how the target and every control with members is served.
+        draws: other draws of the group, judged beside the target.
+        absent: name -> why, of baselines that could not be built.
 
     Returns:
         The wrapped and checked judges.
@@ -84,15 +117,18 @@ def assemble(
     Raises:
         InputError: a judge breaks the logits contract.
     """
-    wrapped = wrap(target, bounds=bounds, example=example, role="target")
+    wrapped = wrap(target, bounds=bounds, example=example, role="target", mode=mode)
     is_ensemble = isinstance(wrapped, EnsembleModel)
     name = "ensemble" if is_ensemble else "network"
-    models = {BASE: wrap(base, bounds=bounds, example=example, role="base"), name: wrapped}
-    for control, network in controls.items():
-        models[control] = wrap(network, bounds=bounds, example=example, role=control)
+    models = {BASE: wrap(base, bounds=bounds, example=example, role="base", mode=mode), name: wrapped}
+    others = {**controls, **{f"draw-{k}": network for k, network in enumerate(draws, start=1)}}
+    for other, network in others.items():
+        models[other] = wrap(network, bounds=bounds, example=example, role=other, mode=mode)
     members = _member_names(wrapped, example) if is_ensemble else ()
     digests = {judge: network_digest(model.network) for judge, model in models.items()}
-    missing = tuple((judge, _why_absent(is_ensemble)) for judge in (SCRAMBLED, NOISE) if judge not in controls)
+    missing = tuple(
+        (judge, absent.get(judge) or _why_absent(is_ensemble)) for judge in (SCRAMBLED, NOISE) if judge not in controls
+    )
     return Jury(models, digests, name, members, missing)
 
 

@@ -1,5 +1,7 @@
 """The driver of one attack on one block: an epsilon ladder of cold runs, clipped, re-measured in float32."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,9 @@ from torch import Tensor
 
 from attacks.targets import NetworkModel
 from attacks.threat import ThreatModel, measure
+
+#: (examples, labels) -> `[batch]` bool: which of them the judge still answers right.
+Verdict = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,13 +52,51 @@ def craft(attack: Any, model: NetworkModel, inputs: Tensor, labels: Tensor, thre
     """
     x, y = inputs.to(model.device), labels.to(model.device)
     rungs = [_rung(attack, model, x, y, epsilon) for epsilon in threat.epsilons]
-    found = torch.stack([clipped for clipped, _ in rungs]).detach().clamp(*threat.bounds).cpu()
-    finite = torch.isfinite(found)
-    examples = torch.where(finite.flatten(2).all(2)[(..., *[None] * (inputs.ndim - 1))], found, inputs)
-    sizes = [measure(threat.norm, rung - inputs).max().item() for rung in examples]
-    excess = tuple(size - epsilon for size, epsilon in zip(sizes, threat.epsilons, strict=True))
+    found = [settle(clipped, inputs, threat) for clipped, _ in rungs]
+    examples = torch.stack([points for points, _ in found])
+    excess = tuple(
+        passed(points, inputs, threat, epsilon) for points, epsilon in zip(examples, threat.epsilons, strict=True)
+    )
     fooled = torch.stack([verdict for _, verdict in rungs]).detach().cpu()
-    return Crafted(examples, fooled, excess, bool(finite.all()))
+    return Crafted(examples, fooled, excess, all(finite for _, finite in found))
+
+
+def settle(found: Tensor, inputs: Tensor, threat: ThreatModel) -> tuple[Tensor, bool]:
+    """Return what an attack gave back as examples on the CPU, inside the box, and whether all of it was finite.
+
+    Args:
+        found: `[batch ...]`, on any device.
+        inputs: `[batch ...]` on the CPU; stand in for what is not finite.
+        threat: for the box.
+    """
+    clipped = found.detach().clamp(*threat.bounds).cpu()
+    finite = torch.isfinite(clipped).flatten(1).all(1)
+    return torch.where(finite[(..., *[None] * (inputs.ndim - 1))], clipped, inputs), bool(finite.all())
+
+
+def passed(examples: Tensor, inputs: Tensor, threat: ThreatModel, epsilon: float) -> float:
+    """Return the largest norm of some perturbations minus epsilon.
+
+    Args:
+        examples: `[batch ...]`.
+        inputs: `[batch ...]`.
+        threat: for the norm.
+        epsilon: the radius.
+    """
+    size = measure(threat.norm, examples - inputs).max().item() if len(inputs) else 0.0
+    return size - epsilon
+
+
+def full_range(threat: ThreatModel, inputs: Tensor) -> float:
+    """Return the radius of a ball that holds the whole box, whatever the input.
+
+    Args:
+        threat: norm and box.
+        inputs: for the number of features.
+    """
+    width = threat.bounds[1] - threat.bounds[0]
+    features = inputs[0].numel()
+    return width * {"linf": 1.0, "l2": math.sqrt(features), "l1": float(features)}[threat.norm]
 
 
 def _rung(attack: Any, model: NetworkModel, x: Tensor, y: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:

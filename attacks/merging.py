@@ -1,6 +1,6 @@
 """From shard results to a report: pure, and independent of the order in which shards finished."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,9 @@ def partial_summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     held: dict[str, dict[str, dict[str, int]]] = {}
     for key in sorted(results):
         result = results[key]
-        for judge, rungs in result.get("held", {}).items():
+        for attack, judge, rungs in _verdicts(result):
             flags = from_bits(rungs[-1])
-            cell = held.setdefault(result["attack"], {}).setdefault(judge, {"k": 0, "n": 0})
+            cell = held.setdefault(attack, {}).setdefault(judge, {"k": 0, "n": 0})
             cell["k"] += int(np.count_nonzero(flags))
             cell["n"] += len(flags)
     return {
@@ -67,3 +67,13 @@ def partial_summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "seconds": float(sum(result["seconds"] for result in results.values())),
         "held": held,
     }
+
+
+def _verdicts(result: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield (attack, judge, verdicts per radius) of a shard's result."""
+    records = result.get("runs", [])
+    if "held" in result:
+        records = [{"attack": result["attack"], "held": result["held"]}]
+    for record in records:
+        for judge, rungs in record["held"].items():
+            yield record["attack"], judge, rungs

@@ -161,3 +161,43 @@ def discordant(first: Flags, second: Flags) -> tuple[int, int]:
         The two off-diagonal counts of the paired table.
     """
     return int((first & ~second).sum()), int((second & ~first).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomServing:
+    """What serving one random member per request is worth, at one epsilon.
+
+    Attributes:
+        expected_accuracy: the mean over points of the least share of right members, over the attacks.
+        all_members_right: `[point]`, no request can be answered wrong.
+        retry: requests -> expected share of points on which at least one of so many independent requests is answered
+            wrong.
+    """
+
+    expected_accuracy: float
+    all_members_right: Flags
+    retry: dict[int, float]
+
+
+#: After how many independent requests an attacker's success is stated.
+REQUESTS = (1, 3, 10)
+
+
+def random_serving(clean: Flags, members: Sequence[Flags], epsilon: int) -> RandomServing:
+    """Return the exact expectations over the members, the attack chosen point by point for the least share.
+
+    (1/n) sum_i min_a (1/M) sum_m 1[f_m(x_i(a)) = y_i], the clean input being one of the candidates.
+
+    Args:
+        clean: `[member point]`, right on the clean input.
+        members: one `[member epsilon point]` per attack.
+        epsilon: index of the radius; smaller radii count too.
+
+    Returns:
+        Expectation, conservative verdicts and the retry curve 1 - q^r.
+    """
+    shares = [clean.mean(axis=0), *(flags[:, : epsilon + 1].mean(axis=0).min(axis=0) for flags in members)]
+    least = np.minimum.reduce(shares)
+    # Shares of M members: exactly 1 means that no member was wrong under any attack.
+    retry = {count: float((1 - least**count).mean()) for count in REQUESTS}
+    return RandomServing(float(least.mean()), least == 1.0, retry)

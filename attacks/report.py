@@ -4,6 +4,9 @@ Pages and plots render from this JSON alone. A major version breaks, a minor one
 
     1.0   the first
     1.1   `checks[].applies`: false where a check concerns another serving mode; absent means true
+    1.2   cold runs (`audits`), what attackers made (`surrogates`), baselines and the attacks on them; `on`,
+          `surrogate`, `epsilons`, `attempted` and `cold` of an attack; figures of random serving; equal-accuracy noise
+          in the headline; `remedy` of a check. `raw` lists cold runs only, and its `n` may be less than all points
 """
 
 import json
@@ -16,6 +19,8 @@ from attacks.curves import curves_of
 from attacks.schema import (
     Artifact,
     AttackResult,
+    AuditResult,
+    BaselineResult,
     CheckResult,
     CleanResult,
     Curve,
@@ -27,13 +32,15 @@ from attacks.schema import (
     Status,
     Subject,
     SuiteInfo,
+    SurrogateResult,
     ThreatModelResult,
     Transfer,
+    since,
 )
 from ensemble.errors import ArtifactError
 
 SCHEMA = "levelset/evaluation-report"
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 #: What no digest covers: times, and where and when the work was done.
 VOLATILE = frozenset({"seconds", "run", "report_digest"})
 
@@ -57,6 +64,10 @@ class EvaluationReport(Part):
     not_run: list[NotRun]
     artifacts: list[Artifact]
     environment: Environment
+    attacks_on_baselines: list[AttackResult] = since("1.2", [])
+    audits: list[AuditResult] = since("1.2", [])
+    surrogates: list[SurrogateResult] = since("1.2", [])
+    baselines: list[BaselineResult] = since("1.2", [])
     run: dict[str, Any] = Field(default_factory=dict)
     report_digest: str = ""
 

@@ -6,9 +6,35 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 
 class Part(BaseModel):
-    """Base of every part: immutable, unknown keys ignored, written by field alias."""
+    """Base of every part: immutable, unknown keys ignored, written by field alias.
+
+    A field that a later minor version added has a default that stands for its absence, and is left out while it has
+    that value: a report of an older version is written as it was read, and keeps its digest.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @model_serializer(mode="wrap")
+    def _without_later_additions(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        for name, field in type(self).model_fields.items():
+            added = isinstance(field.json_schema_extra, dict) and "since" in field.json_schema_extra
+            if added and getattr(self, name) == field.get_default(call_default_factory=True):
+                written.pop(name, None)
+        return written
+
+
+def since(version: str, default: Any) -> Any:
+    """Return a field that a minor version added, with the value that its absence means.
+
+    Args:
+        version: the version of the schema, e.g. "1.2".
+        default: what older reports meant; a list or mapping is copied.
+    """
+    extra: dict[str, Any] = {"since": version}
+    if isinstance(default, list | dict):
+        return Field(default_factory=lambda: type(default)(default), json_schema_extra=extra)
+    return Field(default=default, json_schema_extra=extra)
 
 
 class Proportion(Part):
@@ -50,6 +76,8 @@ class Headline(Part):
     outcome: str
     sentence: str
     limits: str
+    noise_robust_accuracy: Proportion | None = since("1.2", None)
+    noise_clean_accuracy: Proportion | None = since("1.2", None)
 
 
 class Subject(Part):
@@ -109,13 +137,21 @@ class RawResult(Part):
 
 
 class TargetResult(Part):
-    """Accuracy of one judge at one epsilon: per attack, and the per-example worst case."""
+    """Accuracy of one judge at one epsilon: per attack, and the per-example worst case.
+
+    Where a random member answers, `robust_accuracy` counts the points that every member answers right; beside it stand
+    the exact expectation over the members, and the chance that one of r independent requests is answered wrong.
+    """
 
     norm: str
     epsilon: float
     target: str
     raw: list[RawResult]
     robust_accuracy: Proportion
+    expected_accuracy: float | None = since("1.2", None)
+    all_members_right: Proportion | None = since("1.2", None)
+    any_member_wrong: Proportion | None = since("1.2", None)
+    retry: dict[str, float] | None = since("1.2", None)
 
 
 class GainResult(Part):
@@ -169,6 +205,56 @@ class AttackResult(Part):
     backwards: int
     queries: int
     seconds: float
+    surrogate: str = since("1.2", "")
+    on: str = since("1.2", "")
+    epsilons: list[float] | None = since("1.2", None)
+    attempted: int | None = since("1.2", None)
+    cold: bool = since("1.2", True)
+
+
+class AuditPoint(Part):
+    """Raw accuracy of a cold run at one epsilon, on the points it was run on."""
+
+    epsilon: float
+    k: int
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class AuditResult(Part):
+    """A cold run on part of the points: no survivors left out, no warm start."""
+
+    attack: str
+    norm: str
+    class_: str = Field(alias="class")
+    target: str
+    parameters: dict[str, Any]
+    results: list[AuditPoint]
+    forwards: int
+    backwards: int
+    queries: int
+    seconds: float
+
+
+class SurrogateResult(Part):
+    """What an attacker made before it attacked."""
+
+    name: str
+    kind: str
+    settings: dict[str, Any]
+    digest: str
+    numbers: dict[str, Any]
+
+
+class BaselineResult(Part):
+    """A network the target is compared with: how it was made, and whether it was attacked white-box."""
+
+    name: str
+    digest: str
+    attacked: bool
+    numbers: dict[str, Any]
 
 
 class Transfer(Part):
@@ -190,16 +276,11 @@ class CheckResult(Part):
 
     id: str
     status: str
-    applies: bool = True
+    applies: bool = since("1.1", True)
     rule: str
     numbers: dict[str, Any]
     reason: str
-
-    @model_serializer(mode="wrap")
-    def _without_the_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `applies` out where it is true, so that a report of version 1.0 is written as it was read."""
-        written: dict[str, Any] = write(self)
-        return {name: value for name, value in written.items() if name != "applies" or not value}
+    remedy: str = since("1.2", "")
 
 
 class NotRun(Part):

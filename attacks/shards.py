@@ -1,37 +1,34 @@
 """An evaluation as a deterministic list of idempotent shards.
 
-A shard is one attack on one block of points under one threat model. Its key is the digest of everything its result
-depends on; its seed depends only on what the attacker holds, so that no-query examples are the same for every target.
+A shard is one piece of work on one block of points under one threat model. Its key is the digest of everything its
+result depends on; the seed of examples made without the target depends only on what the attacker holds, so that they
+are the same for every target. Shards run in any order, in any process, and again: what one of them finds prepared by
+another it makes itself where it is missing.
 """
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from attacks.building import build_attack
 from attacks.canonical import canonical_json, content_digest, seed_from
-from attacks.evaluation import Evaluation, levelset_version
-from attacks.examples import keep
-from attacks.ladder import Crafted, craft
+from attacks.crafting import context_of
+from attacks.evaluation import Evaluation, code_version, crafted_elsewhere
 from attacks.merging import merge_planned, partial_summary
-from attacks.probes import probe
 from attacks.report import EvaluationReport
-from attacks.suites import AttackRow
-from attacks.verdicts import to_bits
+from attacks.rows import AttackRow
+from attacks.targets.failures import fits_in_memory
+from attacks.working import WORKERS
 from ensemble.digests import network_digest
 from ensemble.errors import InputError
 
 __all__ = ["Evaluation", "Shard", "merge", "partial_summary", "plan", "run_shard"]
 
-#: Raised by hand when the meaning of a shard's result changes.
-SHARD_VERSION = "2"
-CLEAN = "clean"
-PROBES = "probes"
+CLEAN, PROBES, PREPARE = "clean", "probes", "prepare"
+TRANSFER, MATRIX, CASCADE, AUDIT = "transfer", "matrix", "cascade", "audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,12 @@ class Shard:
     Attributes:
         key: SHA-256 of all that the result depends on.
         seed: of the shard's random numbers.
-        stage: what a progress display groups by: clean, probes, noise, fgsm, stolen_base, white_box.
+        work: a key of `attacks.working.WORKERS`.
+        stage: what a progress display groups by: clean, probes, prepare, noise, fgsm, or a kind of knowledge.
         title: one line for people.
         samples: how many points it works on.
-        attack: the id of the suite's row, or "clean" or "probes".
+        attack: the id of the suite's row, the name of a material, or the work itself.
+        judge: the network attacked; empty where examples are made without one.
         threat: index of the threat model.
         start: first point.
         stop: one past the last point.
@@ -52,10 +51,12 @@ class Shard:
 
     key: str
     seed: int
+    work: str
     stage: str
     title: str
     samples: int
     attack: str
+    judge: str
     threat: int
     start: int
     stop: int
@@ -65,27 +66,57 @@ class Shard:
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "Shard":
-        """Return the shard of `to_dict`."""
-        return cls(**fields)
+    def from_dict(cls, values: Mapping[str, Any]) -> "Shard":
+        """Return the shard of `to_dict`.
+
+        Raises:
+            InputError: the fields are those of another version.
+        """
+        names = {item.name for item in fields(cls)}
+        if set(values) != names:
+            raise InputError(
+                f"shard: expected the fields {sorted(names)}, got {sorted(values)}; plan the evaluation again"
+            )
+        return cls(**values)
 
 
 def plan(evaluation: Evaluation) -> tuple[Shard, ...]:
-    """Return the shards of an evaluation, cheapest stage first; equal evaluations give equal lists.
+    """Return the shards of an evaluation; equal evaluations give equal lists.
 
     Args:
         evaluation: the context.
 
     Returns:
-        Clean accuracy, probes, then every attack of the suite per threat model and block.
+        Clean accuracy, probes, what attackers prepare; then block by block examples made elsewhere and the cascades
+        that start from them; last the cold runs on parts of the points.
     """
-    blocks = evaluation.blocks
-    shards = [_shard(evaluation, CLEAN, 0, start, stop) for start, stop in blocks]
-    shards.append(_shard(evaluation, PROBES, 0, 0, len(evaluation.inputs)))
-    for row in evaluation.rows.rows:
-        for threat in range(len(evaluation.threats)):
-            shards += [_shard(evaluation, row.id, threat, start, stop) for start, stop in blocks]
+    n = len(evaluation.inputs)
+    shards = [_shard(evaluation, CLEAN, CLEAN, "", 0, start, stop) for start, stop in evaluation.blocks]
+    shards.append(_shard(evaluation, PROBES, PROBES, "", 0, 0, n))
+    shards += [_shard(evaluation, PREPARE, name, "", 0, 0, n) for name in evaluation.workshop.materials]
+    for threat in range(len(evaluation.threats)):
+        for start, stop in evaluation.blocks:
+            shards += _block(evaluation, threat, start, stop)
+        shards += _parts(evaluation, threat)
     return tuple(shards)
+
+
+def _block(evaluation: Evaluation, threat: int, start: int, stop: int) -> list[Shard]:
+    shards = []
+    for row in evaluation.runnable(threat):
+        if crafted_elsewhere(row):
+            shards.append(_shard(evaluation, TRANSFER, row.id, "", threat, start, stop))
+        elif row.surrogate == "members":
+            shards.append(_shard(evaluation, MATRIX, row.id, evaluation.jury.target, threat, start, stop))
+    attacked = [judge for judge in evaluation.jury.attacked if evaluation.cascade_rows(threat, judge)]
+    return shards + [_shard(evaluation, CASCADE, CASCADE, judge, threat, start, stop) for judge in attacked]
+
+
+def _parts(evaluation: Evaluation, threat: int) -> list[Shard]:
+    queries = [row for row in evaluation.runnable(threat) if row.surrogate == "target" and row.queries]
+    audits = [row for row in evaluation.rows.audits if not evaluation.reason_against(row, threat)]
+    target, n = evaluation.jury.target, len(evaluation.inputs)
+    return [_shard(evaluation, AUDIT, row.id, target, threat, 0, n) for row in (*queries, *audits)]
 
 
 def merge(evaluation: Evaluation, results: Mapping[str, Mapping[str, Any]]) -> EvaluationReport:
@@ -104,32 +135,51 @@ def merge(evaluation: Evaluation, results: Mapping[str, Mapping[str, Any]]) -> E
     return merge_planned(evaluation, [shard.key for shard in plan(evaluation)], results)
 
 
-def _shard(evaluation: Evaluation, attack: str, threat: int, start: int, stop: int) -> Shard:
-    is_attack = attack not in (CLEAN, PROBES)
-    row = evaluation.rows.row(attack) if is_attack else None
-    crafting = {
-        "attack": row.to_dict() if row else attack,
-        "threat": evaluation.threats[threat].to_dict() if row else None,
-        "surrogate": evaluation.surrogate(row).digest if row and row.gradient else None,
-        "points": list(evaluation.point_digests[start:stop]),
-        "labels": evaluation.labels[start:stop].tolist(),
-        "seed": evaluation.seed,
-    }
-    seed = seed_from(crafting)
+def _shard(evaluation: Evaluation, work: str, attack: str, judge: str, threat: int, start: int, stop: int) -> Shard:
+    rows = _rows_of(evaluation, work, attack, judge, threat)
+    crafting: Any = {"work": work, "name": attack, "seed": evaluation.seed}
+    if rows:
+        crafting = [context_of(evaluation, row, threat, start, stop) for row in rows]
+    if work == TRANSFER:
+        (crafting,) = crafting
+    if work == PREPARE:
+        crafting["material"] = evaluation.workshop.identity(attack)
     context = {
         "crafting": crafting,
-        "version": [SHARD_VERSION, levelset_version(), torch.__version__],
+        "work": work,
+        "attacked": judge,
+        "version": code_version(),
         "judges": dict(evaluation.jury.digests),
+        "mode": evaluation.mode,
+        "points": content_digest([list(evaluation.point_digests[start:stop]), evaluation.labels[start:stop].tolist()]),
         "start": start,
+        "block": evaluation.block,
         "device": evaluation.device_name,
         "threads": evaluation.threads,
-        "threats": [item.to_dict() for item in evaluation.threats] if attack == PROBES else None,
+        "threats": [item.to_dict() for item in evaluation.threats] if work == PROBES else None,
     }
-    title = f"{attack}, points {start} to {stop - 1}"
-    if row:
-        title = f"{attack}, {evaluation.threats[threat].norm}, points {start} to {stop - 1}"
-    stage = row.stage if row else attack
-    return Shard(content_digest(context), seed, stage, title, stop - start, attack, threat, start, stop)
+    seed = seed_from(crafting) if work == TRANSFER else seed_from(crafting, judge)
+    stage = rows[-1].stage if rows else work
+    title = _title(evaluation, work, attack, judge, threat, start, stop)
+    samples = stop - start
+    return Shard(content_digest(context), seed, work, stage, title, samples, attack, judge, threat, start, stop)
+
+
+def _rows_of(evaluation: Evaluation, work: str, attack: str, judge: str, threat: int) -> list[AttackRow]:
+    """Return the rows a shard's result depends on: a cascade also on the examples it starts from."""
+    if work == CASCADE:
+        return [*evaluation.start_rows(threat), *evaluation.cascade_rows(threat, judge)]
+    return [evaluation.rows.row(attack)] if work in (TRANSFER, MATRIX, AUDIT) else []
+
+
+def _title(evaluation: Evaluation, work: str, attack: str, judge: str, threat: int, start: int, stop: int) -> str:
+    points = f"points {start} to {stop - 1}"
+    if work == PREPARE:
+        return f"the attacker prepares {attack}"
+    if work in (CLEAN, PROBES):
+        return f"{attack}, {points}"
+    name = f"white box on {judge}" if work == CASCADE else attack
+    return f"{name}, {evaluation.threats[threat].norm}, {points}"
 
 
 def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
@@ -146,26 +196,23 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
 
     Raises:
         InputError: the shard belongs to another evaluation.
+        OutOfMemory: its block does not fit; the message names a block size to try.
     """
-    if _shard(evaluation, shard.attack, shard.threat, shard.start, shard.stop) != shard:
+    own = _shard(evaluation, shard.work, shard.attack, shard.judge, shard.threat, shard.start, shard.stop)
+    if own != shard:
         raise InputError(
             f"shard: expected one of this evaluation's plan, got {shard.title!r} with another key; "
             "plan the evaluation again"
         )
     begin = time.perf_counter()
-    with _settled(shard.seed, evaluation):
-        if shard.attack == CLEAN:
-            result = _run_clean(shard, evaluation)
-        elif shard.attack == PROBES:
-            result = {"numbers": probe(evaluation, shard.seed)}
-        else:
-            result = _run_attack(shard, evaluation, evaluation.rows.row(shard.attack))
-    target = evaluation.jury.target
+    with _settled(shard.seed, evaluation), fits_in_memory(shard.title, min(evaluation.block, shard.samples)):
+        result = WORKERS[shard.work](shard, evaluation)
+    watched = {"base", evaluation.jury.target, *([shard.judge] if shard.judge else [])}
     result |= {
         "schema": "levelset/shard-result",
-        "schema_version": SHARD_VERSION,
+        "schema_version": code_version()[0],
         **shard.to_dict(),
-        "digests": {name: network_digest(evaluation.jury.models[name].network) for name in ("base", target)},
+        "digests": {name: network_digest(evaluation.jury.models[name].network) for name in sorted(watched)},
         "training": any(m.training for judge in evaluation.jury.models.values() for m in judge.network.modules()),
         "seconds": time.perf_counter() - begin,
     }
@@ -185,50 +232,3 @@ def _settled(seed: int, evaluation: Evaluation) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-def _block(shard: Shard, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
-    return evaluation.inputs[shard.start : shard.stop], evaluation.labels[shard.start : shard.stop]
-
-
-def _run_clean(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
-    held = evaluation.jury.held(*_block(shard, evaluation))
-    return {"held": {name: [to_bits(flags)] for name, flags in held.items()}}
-
-
-def _run_attack(shard: Shard, evaluation: Evaluation, row: AttackRow) -> dict[str, Any]:
-    inputs, labels = _block(shard, evaluation)
-    threat = evaluation.threats[shard.threat]
-    surrogate = evaluation.surrogate(row)
-    attack = build_attack(row, threat.norm, surrogate)
-    judge = evaluation.jury.target if row.knowledge == "white_box" else None
-    forwards = backwards = 0
-    held: dict[str, Tensor] = {}
-    in_attack = torch.ones(len(threat.epsilons), len(inputs), dtype=torch.bool)
-    excess = [-torch.inf] * len(threat.epsilons)
-    examples, finite = [], True
-    for _ in range(row.draws):
-        before = (surrogate.model.passes.forwards, surrogate.model.passes.backwards)
-        crafted = craft(attack, surrogate.model, inputs, labels, threat)
-        forwards += surrogate.model.passes.forwards - before[0]
-        backwards += surrogate.model.passes.backwards - before[1]
-        for name, flags in _judge(evaluation, crafted, labels, judge).items():
-            held[name] = held.get(name, torch.ones_like(flags)) & flags
-        in_attack &= ~crafted.fooled
-        excess = [max(pair) for pair in zip(excess, crafted.excess, strict=True)]
-        finite &= crafted.finite
-        examples.append(keep(crafted.examples, evaluation.examples_folder))
-    return {
-        "held": {name: [to_bits(rung) for rung in flags] for name, flags in held.items()},
-        "in_attack": {"judge": judge or "base", "held": [to_bits(rung) for rung in in_attack]},
-        "excess": excess,
-        "finite": finite,
-        "examples": examples,
-        "forwards": forwards,
-        "backwards": backwards,
-    }
-
-
-def _judge(evaluation: Evaluation, crafted: Crafted, labels: Tensor, judge: str | None) -> dict[str, Tensor]:
-    rungs = [evaluation.jury.held(rung, labels, only=judge) for rung in crafted.examples]
-    return {name: torch.stack([rung[name] for rung in rungs]) for name in rungs[0]}

@@ -182,43 +182,88 @@ class Knowledge:
     subsumes: tuple[str, ...] = ()
 
 
-#: The kinds of knowledge that can be run today, weakest first.
-KNOWLEDGE: Mapping[str, Knowledge] = MappingProxyType(
-    {
-        "stolen_base": Knowledge(
-            name="stolen_base",
-            has="the weights, architecture and preprocessing of the base network, and no queries to the target",
-            lacks="the members, the group draw and the calibration sample",
-            may_claim="examples made on the stolen base transfer less or more to the target",
-            must_not_claim="robustness, or anything about an attacker who also knows the method",
+_KINDS = (
+    Knowledge(
+        name="stolen_base",
+        has="the weights, architecture and preprocessing of the base network, and no queries to the target",
+        lacks="the members, the group draw and the calibration sample",
+        may_claim="examples made on the stolen base transfer less or more to the target",
+        must_not_claim="robustness, or anything about an attacker who also knows the method",
+    ),
+    Knowledge(
+        name="fresh_members",
+        has="all that stolen_base has, the method with its settings, and a sample of its own to draw members with",
+        lacks="the defender's seed and calibration sample",
+        may_claim="accuracy without queries against an attacker who knows the method",
+        must_not_claim="safety by secrecy of the method",
+        subsumes=("stolen_base",),
+    ),
+    Knowledge(
+        name="lgv_surrogate",
+        has="all that stolen_base has, and a sample of its own to train the base on at a high learning rate",
+        lacks="the method, the members and the seed",
+        may_claim="transfer from a surrogate made in weight space",
+        must_not_claim="safety from every attacker without queries",
+        subsumes=("stolen_base",),
+    ),
+    Knowledge(
+        name="member_to_member",
+        has="one leaked member",
+        lacks="the other members",
+        may_claim="what one leaked member costs",
+        must_not_claim="anything about the ensemble as a whole from entries off the diagonal alone",
+    ),
+    Knowledge(
+        name="score_query",
+        has="the served scores of every input it sends, within its budget",
+        lacks="weights and gradients",
+        may_claim="accuracy at this number of queries",
+        must_not_claim="anything beyond this number of queries",
+    ),
+    Knowledge(
+        name="decision_query",
+        has="the served label of every input it sends, within its budget",
+        lacks="scores, weights and gradients",
+        may_claim="accuracy at epsilon on the stated points",
+        must_not_claim="rates for the full set",
+    ),
+    Knowledge(
+        name="white_box",
+        has="everything: members, seed and serving mode",
+        lacks="nothing",
+        may_claim="accuracy under the attacks listed",
+        must_not_claim="a lower bound on accuracy under other attacks",
+        subsumes=(
+            "stolen_base",
+            "fresh_members",
+            "lgv_surrogate",
+            "member_to_member",
+            "score_query",
+            "decision_query",
         ),
-        "white_box": Knowledge(
-            name="white_box",
-            has="everything: members, seed and serving mode",
-            lacks="nothing",
-            may_claim="accuracy under the attacks listed",
-            must_not_claim="a lower bound on accuracy under other attacks",
-            subsumes=("stolen_base",),
-        ),
-    }
+    ),
 )
+#: The kinds of knowledge by name, weakest first.
+KNOWLEDGE: Mapping[str, Knowledge] = MappingProxyType({kind.name: kind for kind in _KINDS})
 
 
-def threat_sentence(threat: ThreatModel, knowledge: Knowledge) -> str:
+def threat_sentence(threat: ThreatModel, knowledge: Knowledge, *, queries: int | None = None) -> str:
     """Return the sentence a report prints for one threat model: goal, knowledge, capability, norm, radii, budget.
 
     Args:
         threat: the ball and the box.
         knowledge: the row of `KNOWLEDGE`.
+        queries: the budget per point; None where no attack asks the target.
 
     Returns:
         One English sentence, and what it does not say.
     """
     radii = ", ".join(f"{epsilon:.6g}" for epsilon in threat.epsilons)
+    budget = "none used" if queries is None else f"{queries} per input"
     return (
         f"{knowledge.name}: the attacker wants any wrong answer; it has {knowledge.has}; it lacks {knowledge.lacks}; "
         f"it may change each input by at most epsilon in {threat.norm} (epsilon = {radii}) inside the box "
-        f"[{threat.bounds[0]:g}, {threat.bounds[1]:g}]; query budget: none used. This says nothing about "
+        f"[{threat.bounds[0]:g}, {threat.bounds[1]:g}]; query budget: {budget}. This says nothing about "
         f"{knowledge.must_not_claim}."
     )
 

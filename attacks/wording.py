@@ -37,6 +37,7 @@ def headline_sentence(
     target: str,
     attacks: int,
     robust: tuple[Proportion, Proportion],
+    noise: Proportion | None,
     clean: tuple[Proportion, Proportion],
     chance: float,
     outcome: str,
@@ -51,6 +52,7 @@ def headline_sentence(
         target: "ensemble" or "network".
         attacks: how many attacks the worst case is over.
         robust: accuracy of (target, base) under attack.
+        noise: accuracy of weight noise of equal clean accuracy, None where it was not run.
         clean: clean accuracy of (target, base).
         chance: the best constant answer.
         outcome: of the comparison.
@@ -58,9 +60,10 @@ def headline_sentence(
     Returns:
         The filled template.
     """
+    noisy = "was not run" if noise is None else f"keeps {interval(noise)}"
     return (
         f"[{status.label}] On n = {robust[0].n} images, {norm} <= {radius}, the served {target} keeps "
         f"{interval(robust[0])} under {model} ({attacks} attacks); the base network keeps {interval(robust[1])}, "
-        f"equal-accuracy weight noise was not run, chance {percent(chance)}. "
+        f"equal-accuracy weight noise {noisy}, chance {percent(chance)}. "
         f"Clean accuracy {interval(clean[0])} against {interval(clean[1])}. Outcome: {outcome}. {LIMITS}"
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import ensemble
 from attacks import EvaluationReport, ThreatModel
-from attacks.data import DataDescription
+from attacks.data import DataDescription, LabelledData
 from attacks.evaluation import Evaluation
 from attacks.shards import merge, plan, run_shard
 
@@ -81,7 +81,9 @@ def threat() -> ThreatModel:
 
 
 @pytest.fixture(scope="session")
-def evaluation(members: nn.Module, network: nn.Module, held_out: Points, threat: ThreatModel) -> Evaluation:
+def evaluation(
+    members: nn.Module, network: nn.Module, digits: Points, held_out: Points, threat: ThreatModel
+) -> Evaluation:
     """The evaluation that most tests look at: three blocks, the last one short."""
     ids = tuple(f"digits-{index}" for index in range(len(held_out.labels)))
     return Evaluation(
@@ -92,6 +94,7 @@ def evaluation(members: nn.Module, network: nn.Module, held_out: Points, threat:
         threat=threat,
         seed=7,
         data=DataDescription("digits", "test", "lossless", ids=ids, used_ids=("digits-train-0",)),
+        attacker=LabelledData(digits.inputs[1600:], digits.labels[1600:]),
         block=40,
     )
 

@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Callable[[Arguments], Arguments], str]] = {
     "listed labels": (_with("labels", [0] * 10), "got list"),
     "label too large": (_with("labels", torch.full((10,), 10)), "<= 9"),
     "negative label": (_with("labels", torch.full((10,), -1)), "classes >= 0"),
-    "unknown mode": (_with("mode", "vote"), "unknown serving mode"),
+    "unknown mode": (_with("mode", "best"), "unknown serving mode"),
     "no threat": (_with("threat", ()), "expected a ThreatModel"),
     "a number as threat": (_with("threat", [0.1]), "expected a ThreatModel"),
     "other bounds": (
@@ -88,7 +88,7 @@ def test_malformed_arguments_are_refused_before_any_work(case: str, arguments: A
 
 def test_an_unknown_suite_lists_the_known_ones(arguments: Arguments) -> None:
     """The message says what can be asked for."""
-    with pytest.raises(UnknownName, match=r"unknown suite: expected one of \[quick\], got 'slow'"):
+    with pytest.raises(UnknownName, match=r"unknown suite: expected one of \[quick, standard, thorough\], got 'slow'"):
         evaluate(**arguments, suite="slow")
 
 

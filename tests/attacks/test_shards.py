@@ -16,7 +16,7 @@ from torch import nn
 
 import ensemble
 from attacks import EvaluationReport, ThreatModel, evaluate
-from attacks.evaluation import Evaluation
+from attacks.evaluation import Evaluation, crafted_elsewhere
 from attacks.shards import Shard, merge, partial_summary, plan, run_shard
 from ensemble.digests import tensor_digest
 from ensemble.errors import InputError
@@ -44,10 +44,12 @@ def _timeless(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_plan_covers_every_point_once_per_attack(evaluation: Evaluation) -> None:
-    """Blocks tile the points for clean accuracy and for every attack; keys are all different."""
+    """Blocks tile the points for clean accuracy, examples made elsewhere and each cascade; keys are all different."""
     shards = plan(evaluation)
-    for attack in ("clean", *(row.id for row in evaluation.rows.rows)):
-        own = [shard for shard in shards if shard.attack == attack]
+    made = [("transfer", row.id, "") for row in evaluation.runnable(0) if crafted_elsewhere(row)]
+    cascades = [("cascade", "cascade", judge) for judge in evaluation.jury.attacked]
+    for work in (("clean", "clean", ""), *made, *cascades):
+        own = [shard for shard in shards if (shard.work, shard.attack, shard.judge) == work]
         assert [index for shard in own for index in range(shard.start, shard.stop)] == list(range(100))
     assert len({shard.key for shard in shards}) == len(shards)
     assert [shard.samples for shard in shards if shard.attack == "clean"] == [40, 40, 20]
@@ -74,13 +76,14 @@ def test_crafting_seeds_do_not_depend_on_the_target(network: nn.Module, held_out
     found = []
     for target in (network, other):
         evaluation = small(target, held_out, base=network)
-        shard = next(shard for shard in plan(evaluation) if shard.attack == "pgd-10@stolen_base")
+        shard = next(shard for shard in plan(evaluation) if shard.attack == "mi-di-10@stolen_base")
         found.append((shard, run_shard(shard, evaluation)))
     (a, first), (b, second) = found
     assert a.seed == b.seed
     assert a.key != b.key
-    assert first["examples"] == second["examples"]
-    assert first["held"]["base"] == second["held"]["base"]
+    (one,), (two,) = first["runs"], second["runs"]
+    assert one["examples"] == two["examples"]
+    assert one["held"]["base"] == two["held"]["base"]
 
 
 def test_a_shard_survives_its_json(evaluation: Evaluation) -> None:
@@ -94,7 +97,16 @@ def test_a_shard_run_again_gives_the_same_bytes(evaluation: Evaluation, results:
     stages: dict[str, Shard] = {}
     for shard in plan(evaluation):
         stages[shard.stage] = shard
-    assert set(stages) == {"clean", "probes", "noise", "fgsm", "stolen_base", "white_box"}
+    assert set(stages) == {
+        "clean",
+        "probes",
+        "prepare",
+        "noise",
+        "fgsm",
+        "stolen_base",
+        "fresh_members",
+        "white_box",
+    }
     for shard in reversed(stages.values()):
         again = run_shard(shard, evaluation)
         assert json.dumps(_timeless(again), sort_keys=True) == json.dumps(_timeless(results[shard.key]), sort_keys=True)
@@ -117,7 +129,8 @@ def test_noise_draws_differ_and_depend_on_the_seed(network: nn.Module, held_out:
     for seed in (1, 2):
         evaluation = small(network, held_out, seed=seed)
         shard = next(shard for shard in plan(evaluation) if shard.stage == "noise")
-        digests += [record["digest"] for record in run_shard(shard, evaluation)["examples"]]
+        (run,) = run_shard(shard, evaluation)["runs"]
+        digests += [record["digest"] for record in run["examples"]]
     assert len(set(digests)) == 20
 
 
@@ -172,13 +185,13 @@ def test_a_summary_of_unfinished_work_counts_what_is_there(evaluation: Evaluatio
 def test_kept_examples_can_be_judged_again(network: nn.Module, held_out: Points, tmp_path: Path) -> None:
     """The files hold what was judged: digest and verdict agree, and the folder does not enter the key."""
     kept = small(network, held_out, examples_folder=tmp_path / "examples")
-    shard = next(shard for shard in plan(kept) if shard.attack == "pgd-10@white_box")
-    result = run_shard(shard, kept)
-    (record,) = result["examples"]
+    shard = next(shard for shard in plan(kept) if shard.attack == "mi-di-10@stolen_base")
+    (run,) = run_shard(shard, kept)["runs"]
+    (record,) = run["examples"]
     examples = load_file(tmp_path / "examples" / record["path_relative"])["examples"]
     assert tensor_digest(examples) == record["digest"]
     right = kept.jury.models["network"].answers(examples[0]) == kept.labels[shard.start : shard.stop]
-    assert result["held"]["network"] == ["".join(str(int(flag)) for flag in right)]
+    assert run["held"]["network"] == ["".join(str(int(flag)) for flag in right)]
     assert [path.suffix for path in (tmp_path / "examples").iterdir()] == [".safetensors"]
     assert shard in plan(small(network, held_out))
 
