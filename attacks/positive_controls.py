@@ -6,7 +6,9 @@ reader can see the alarms ring, and one of them is shown to the alarms in every 
 
 from typing import Any
 
+import eagerpy as ep
 import torch
+from foolbox.distances import l2, linf
 from torch import Tensor, nn
 
 
@@ -106,6 +108,11 @@ class WrongClamp:
         self.low = low
         self.high = high
 
+    @property
+    def distance(self) -> Any:
+        """foolbox's distance of the norm."""
+        return {"linf": linf, "l2": l2}[self.norm]
+
     def __call__(
         self, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: float, **_: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +129,7 @@ class WrongClamp:
             fooled = model(found).argmax(1) != labels
         return found, found, fooled
 
-    def run(self, model: Any, inputs: Tensor, criterion: Any, *, epsilon: float, **_: Any) -> Tensor:
+    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: float, **_: Any) -> Any:
         """Return `[batch channel height width]`, outside the ball and outside most boxes.
 
         Args:
@@ -131,12 +138,14 @@ class WrongClamp:
             criterion: the labels, or foolbox's criterion that holds them.
             epsilon: the radius.
         """
+        wrapped, restore = ep.astensor_(inputs)
+        origin: Tensor = wrapped.raw
         labels = criterion if isinstance(criterion, Tensor) else criterion.labels.raw
         with torch.enable_grad():
-            x = inputs.detach().clone().requires_grad_()
+            x = origin.detach().clone().requires_grad_()
             # The softmax in front of the cross-entropy belongs to the protocol.
             loss = nn.functional.cross_entropy(model(x).softmax(1), labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x)
         step = epsilon * gradient.sign()
-        once = (inputs + step).clamp(self.low, self.high)
-        return (once + step).clamp(self.low, self.high)
+        once = (origin + step).clamp(self.low, self.high)
+        return restore(ep.astensor((once + step).clamp(self.low, self.high)))

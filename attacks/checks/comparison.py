@@ -5,10 +5,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from attacks.checks.outcome import Outcome, graded
+from attacks.checks.outcome import Outcome, graded, not_run
 from attacks.findings import Findings
-from attacks.gains import HIGHER, Comparison
+from attacks.gains import GAIN, HIGHER, LEAST_DRAWS, Comparison, outcome_of
 from attacks.metrics import LEAST_DENOMINATOR
+from ensemble.digests import tensor_digest
 
 Comparisons = tuple[Comparison, ...]
 
@@ -21,7 +22,7 @@ def headline_is_worst_case(findings: Findings, _: Comparisons) -> Outcome:
     for run in runs:
         for rung in run.held[findings.target]:
             by_hand &= rung
-    lowest = min(int(findings.raw(run, findings.target)[-1].sum()) for run in runs)
+    lowest = min((int(findings.raw(run, findings.target)[-1].sum()) for run in runs), default=findings.n)
     numbers = {"headline": int(robust.sum()), "by_hand": int(by_hand.sum()), "least_single_attack": lowest}
     wrong = not np.array_equal(robust, by_hand) or int(robust.sum()) > lowest
     return graded(numbers, fail="the headline is not the per-example worst case" if wrong else "")
@@ -44,6 +45,45 @@ def detectable(_: Findings, comparisons: Comparisons) -> Outcome:
     return graded(numbers, fail=f"{len(bold)} comparisons are called HIGHER below their mdg" if bold else "")
 
 
+def group_seeds(findings: Findings, comparisons: Comparisons) -> Outcome:
+    """C4: a result of one draw of the group is a result about that draw."""
+    draws = 1 + len(findings.evaluation.jury.draws)
+    claimed = claims(comparisons)
+    numbers = {"group_seeds": draws, "required": LEAST_DRAWS, "base_trainings": 1, "claimed": claimed}
+    if draws >= LEAST_DRAWS:
+        return graded(numbers, warn="one base training: the spread over trainings is not known")
+    if claimed:
+        return graded(numbers, fail=f"a gain is claimed from {draws} group seeds")
+    return not_run(f"{draws} of {LEAST_DRAWS} group seeds were judged, and no gain is claimed")
+
+
+def tuned_elsewhere(findings: Findings, _: Comparisons) -> Outcome:
+    """C5: what was tried is counted, and nothing was fitted on the evaluated points."""
+    evaluation = findings.evaluation
+    radii = sum(len(threat.epsilons) for threat in evaluation.threats)
+    numbers: dict[str, object] = {"configurations": 1, "attacks": len(evaluation.rows.rows), "epsilons": radii}
+    validation = evaluation.validation
+    if validation is not None:
+        own = set(evaluation.point_digests)
+        shared = sum(tensor_digest(point.cpu()) in own for point in validation.inputs)
+        numbers |= {"validation_points": len(validation.inputs), "shared_points": shared}
+        if shared:
+            return graded(numbers, fail=f"{shared} evaluated points are among those that a baseline was tuned on")
+    return graded(numbers, warn="counted in this evaluation only: what was tried before it is not known to it")
+
+
+def claims(comparisons: Comparisons) -> int:
+    """Return in how many threat models a gain is claimed.
+
+    Args:
+        comparisons: all of an evaluation.
+    """
+    cells: dict[tuple[int, str, int], list[Comparison]] = {}
+    for item in comparisons:
+        cells.setdefault((item.threat, item.knowledge, item.epsilon), []).append(item)
+    return sum(outcome_of(items).startswith(GAIN) for items in cells.values())
+
+
 def both_rates(findings: Findings, _: Comparisons) -> Outcome:
     """C6: the report prints accuracy over all points and success over the initially right ones."""
     right = int(findings.clean[findings.target].sum())
@@ -53,5 +93,12 @@ def both_rates(findings: Findings, _: Comparisons) -> Outcome:
 
 
 CHECKS: Mapping[str, Callable[[Findings, Comparisons], Outcome]] = MappingProxyType(
-    {"C1": headline_is_worst_case, "C2": intervals_and_tests, "C3": detectable, "C6": both_rates}
+    {
+        "C1": headline_is_worst_case,
+        "C2": intervals_and_tests,
+        "C3": detectable,
+        "C4": group_seeds,
+        "C5": tuned_elsewhere,
+        "C6": both_rates,
+    }
 )

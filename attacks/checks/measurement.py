@@ -31,10 +31,11 @@ def logits_contract(findings: Findings, _: Comparisons) -> Outcome:
 
 def ball_and_box(findings: Findings, _: Comparisons) -> Outcome:
     """A3: every example lies in the ball and in the box."""
-    excess = max(max(run.excess) for run in findings.runs)
+    runs = (*findings.runs, *findings.audits)
+    excess = max(max(run.excess) for run in runs)
     tolerance = findings.evaluation.threats[0].tolerance
     fail = f"an example passes its radius by {excess:.3g}, more than {tolerance:.3g}" if excess > tolerance else ""
-    if not all(run.finite for run in findings.runs):
+    if not all(run.finite for run in runs):
         fail = "an attack returned NaN or infinity"
     return graded({"largest_excess": excess, "tolerance": tolerance}, fail=fail)
 
@@ -116,9 +117,14 @@ def flips(findings: Findings, _: Comparisons) -> Outcome:
 
 
 def _flips(findings: Findings) -> tuple[int, int]:
-    """Return (verdicts that differ between foolbox and the fresh forward, all verdicts compared)."""
-    pairs = [(run.in_attack, run.held[run.judge]) for run in findings.runs]
-    return sum(int((a != b).sum()) for a, b in pairs), sum(a.size for a, _ in pairs)
+    """Return (verdicts that differ between crafting and the fresh forward, all verdicts compared).
+
+    Under random serving only the runs that judged member by member while crafting can be compared.
+    """
+    cold = () if findings.evaluation.mode == "random_member" else findings.audits
+    runs = [run for run in (*findings.runs, *cold) if run.judge in run.held]
+    changed = sum(int(((run.in_attack != run.held[run.judge]) & run.attempted).sum()) for run in runs)
+    return changed, max(1, sum(int(run.attempted.sum()) for run in runs))
 
 
 CHECKS: Mapping[str, Callable[[Findings, Comparisons], Outcome]] = MappingProxyType(

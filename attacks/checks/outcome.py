@@ -41,11 +41,13 @@ class Check:
         id: A1 to F7.
         rule: the rule in words.
         outcome: what it found.
+        remedy: what to do about anything but PASS; empty for PASS and for what does not apply.
     """
 
     id: str
     rule: str
     outcome: Outcome
+    remedy: str = ""
 
 
 def not_run(reason: str) -> Outcome:

@@ -9,6 +9,10 @@ from attacks.gains import Comparison
 from attacks.threat import KNOWLEDGE, threat_sentence
 
 Comparisons = tuple[Comparison, ...]
+#: Kinds that aim at single classes.
+TARGETED = frozenset({"apgd_dlr_targeted"})
+#: Weighs members by how cheaply they can still be turned; of this kind was the attack on ensembles such as ADP.
+MEMBER_AWARE = "reweighted"
 
 
 def identity(findings: Findings, _: Comparisons) -> Outcome:
@@ -26,7 +30,8 @@ def costs(findings: Findings, _: Comparisons) -> Outcome:
     }
     # At epsilon 0 nothing is attacked, so nothing is counted.
     attacked = [run for run in findings.runs if findings.evaluation.threats[run.threat].headline > 0]
-    uncounted = [run.row.id for run in attacked if run.row.gradient and not run.forwards]
+    asked = [run for run in attacked if run.attempted.any()]
+    uncounted = [run.row.id for run in asked if run.row.gradient and not run.forwards]
     return graded(numbers, fail=f"passes were not counted for {', '.join(uncounted)}" if uncounted else "")
 
 
@@ -54,6 +59,28 @@ def listed(findings: Findings, _: Comparisons) -> Outcome:
     return graded({"not_run": count}, fail="" if count else "nothing is said about attacks that were not run")
 
 
+def targeted(findings: Findings, _: Comparisons) -> Outcome:
+    """F6: attacks that want any other class, and attacks that want a certain one."""
+    kinds = sorted({run.row.kind for run in findings.runs if run.row.kind in TARGETED})
+    numbers = {"targeted": kinds, "untargeted": sorted({run.row.kind for run in findings.runs} - set(kinds))}
+    return graded(numbers, warn="" if kinds else "no attack aimed at single classes was run")
+
+
+def nearest_prior_defence(findings: Findings, _: Comparisons) -> Outcome:
+    """F7: the kind of attack that broke the nearest prior defences, ensembles trained for diversity."""
+    runs = [run.row.id for run in findings.runs if run.row.kind == MEMBER_AWARE]
+    numbers = {"prior": "ensembles trained for diversity", "attack": MEMBER_AWARE, "run": runs}
+    return graded(numbers, warn="" if runs else f"the attack {MEMBER_AWARE} was not run")
+
+
 CHECKS: Mapping[str, Callable[[Findings, Comparisons], Outcome]] = MappingProxyType(
-    {"F1": identity, "F2": costs, "F3": sentences, "F4": saved, "F5": listed}
+    {
+        "F1": identity,
+        "F2": costs,
+        "F3": sentences,
+        "F4": saved,
+        "F5": listed,
+        "F6": targeted,
+        "F7": nearest_prior_defence,
+    }
 )

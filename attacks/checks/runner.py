@@ -1,18 +1,38 @@
-"""Runs every check of the table; one without code, or for another serving mode, is NOT-RUN with its reason."""
+"""Runs every check of the table; what the suite, the mode or the target has no room for is NOT-RUN with its reason."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from attacks.checks import comparison, measurement, record, strength, symmetry
-from attacks.checks.outcome import Check, Outcome, not_applicable, not_run
-from attacks.checks.table import TABLE, Rule
+from attacks.checks import (
+    audit,
+    comparison,
+    diversity,
+    gradients,
+    measurement,
+    random_serving,
+    record,
+    strength,
+    symmetry,
+)
+from attacks.checks.outcome import Check, Level, Outcome, not_applicable, not_run
+from attacks.checks.table import SUITE_OF_LETTER, TABLE, Rule, belongs
 from attacks.findings import Findings
 from attacks.gains import Comparison
 
 Judge = Callable[[Findings, tuple[Comparison, ...]], Outcome]
 
 _CODE: Mapping[str, Judge] = MappingProxyType(
-    {**measurement.CHECKS, **strength.CHECKS, **comparison.CHECKS, **symmetry.CHECKS, **record.CHECKS}
+    {
+        **measurement.CHECKS,
+        **strength.CHECKS,
+        **audit.CHECKS,
+        **gradients.CHECKS,
+        **comparison.CHECKS,
+        **random_serving.CHECKS,
+        **symmetry.CHECKS,
+        **diversity.CHECKS,
+        **record.CHECKS,
+    }
 )
 
 
@@ -24,15 +44,22 @@ def run_checks(findings: Findings, comparisons: tuple[Comparison, ...]) -> tuple
         comparisons: all paired comparisons.
 
     Returns:
-        One check per row of the table.
+        One check per row of the table, with its remedy wherever it did not pass.
     """
-    return tuple(Check(rule.id, rule.text, _outcome(rule, findings, comparisons)) for rule in TABLE)
+    return tuple(_checked(rule, _outcome(rule, findings, comparisons)) for rule in TABLE)
+
+
+def _checked(rule: Rule, outcome: Outcome) -> Check:
+    fine = outcome.level is Level.PASS or not outcome.applies
+    return Check(rule.id, rule.text, outcome, "" if fine else rule.remedy)
 
 
 def _outcome(rule: Rule, findings: Findings, comparisons: tuple[Comparison, ...]) -> Outcome:
-    mode = findings.evaluation.mode
-    if rule.mode not in ("", mode):
-        return not_applicable(f"it concerns the serving mode {rule.mode}; the target is served as {mode}")
-    if rule.id in _CODE:
-        return _CODE[rule.id](findings, comparisons)
-    return not_run(rule.needs)
+    evaluation = findings.evaluation
+    if rule.mode not in ("", evaluation.mode):
+        return not_applicable(f"it concerns the serving mode {rule.mode}; the target is served as {evaluation.mode}")
+    if rule.members and not evaluation.jury.members:
+        return not_applicable("it concerns members; the target is a single network")
+    if not belongs(rule, evaluation.rows.name):
+        return not_run(f"first run by the suite {SUITE_OF_LETTER[rule.suite]}")
+    return _CODE[rule.id](findings, comparisons)

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from attacks.checks.outcome import Outcome, graded, not_run
+from attacks.checks.comparison import claims
+from attacks.checks.outcome import Outcome, graded, not_applicable, not_run
 from attacks.findings import Findings
 from attacks.gains import Comparison
-from attacks.jury import NOISE
+from attacks.jury import EQUAL_ACCURACY, NOISE
+from attacks.rows import DETERMINISTIC
 from attacks.statistics import ALPHA
 
 Comparisons = tuple[Comparison, ...]
@@ -35,21 +37,63 @@ def null_test(findings: Findings, _: Comparisons) -> Outcome:
 
 
 def beats_noise(findings: Findings, comparisons: Comparisons) -> Outcome:
-    """E5: the direction of the action matters, not only its length."""
-    if NOISE not in findings.clean:
-        absent = dict(findings.evaluation.jury.absent)
-        return not_run(absent.get(NOISE, "the weight noise is missing"))
+    """E5: the direction of the action matters, not only its length, at equal norm and at equal clean accuracy."""
     headline = len(findings.evaluation.threats[0].epsilons) - 1
-    item = next(c for c in comparisons if c.over == NOISE and c.threat == 0 and c.epsilon == headline)
-    numbers = {"b": item.gain.b, "c": item.gain.c, "gain": item.gain.gain, "p": item.gain.p, "p_holm": item.p_holm}
-    # No gain is claimed without noise of equal accuracy, so noise that is better is a warning here, never a FAIL.
-    if item.gain.p_reverse <= ALPHA:
-        return graded(numbers, warn="weight noise of equal norm is better than the target, significantly")
-    if item.p_holm > ALPHA:
-        return graded(numbers, warn="the target is not significantly better than weight noise of equal norm")
-    return graded(numbers, warn="better than weight noise of equal norm; weight noise of equal accuracy was not run")
+    found = {
+        name: next(
+            (c for c in comparisons if (c.over, c.threat, c.epsilon, c.knowledge) == (name, 0, headline, "white_box")),
+            next((c for c in comparisons if (c.over, c.threat, c.epsilon) == (name, 0, headline)), None),
+        )
+        for name in (NOISE, EQUAL_ACCURACY)
+    }
+    absent = dict(findings.evaluation.jury.absent)
+    missing = [absent.get(name, f"{name} is missing") for name, item in found.items() if item is None]
+    numbers = {name: _gain_numbers(item) for name, item in found.items() if item is not None}
+    if not numbers:
+        return not_run("; ".join(missing))
+    items = [item for item in found.values() if item is not None]
+    better = [item.over for item in items if item.gain.p_reverse <= ALPHA]
+    if better:
+        text = f"{' and '.join(better)} is better than the target, significantly"
+        return graded(numbers, fail=text if claims(comparisons) else "", warn=text)
+    level = [item.over for item in items if item.p_holm > ALPHA]
+    words = f"the target is not significantly better than {' and '.join(level)}" if level else ""
+    return graded(numbers, warn="; ".join(filter(None, [words, *missing])))
+
+
+def _gain_numbers(item: Comparison) -> dict[str, object]:
+    gain = item.gain
+    return {"under": item.knowledge, "b": gain.b, "c": gain.c, "gain": gain.gain, "p": gain.p, "p_holm": item.p_holm}
+
+
+def modes_attacked(findings: Findings, _: Comparisons) -> Outcome:
+    """E6: the target was attacked as it is served and through every other deterministic mode."""
+    mode = findings.evaluation.mode
+    if mode not in DETERMINISTIC:
+        return not_applicable(f"it concerns deterministic serving; the target is served as {mode}")
+    white = [run for run in findings.runs if run.row.knowledge == "white_box" and run.judge == findings.target]
+    through = {run.row.through or mode for run in white if run.row.gradient}
+    numbers = {"served": mode, "attacked_through": sorted(through)}
+    if mode not in through:
+        return graded(numbers, fail=f"the served mode {mode} was not attacked")
+    missing = [name for name in DETERMINISTIC if name not in through]
+    return graded(numbers) if not missing else not_run(f"not attacked through {', '.join(missing)}")
+
+
+def surrogates_run(findings: Findings, comparisons: Comparisons) -> Outcome:
+    """E7: attackers who hold the base, the method, and a neighbourhood of the base were all played."""
+    wanted = ("stolen_base", "fresh_members") + (() if findings.evaluation.rows.name == "quick" else ("lgv_surrogate",))
+    run = {item.row.knowledge for item in findings.runs if item.row.gradient}
+    if not findings.evaluation.jury.members:
+        wanted = tuple(name for name in wanted if name != "fresh_members")
+    missing = [name for name in wanted if name not in run]
+    numbers = {"run": [name for name in wanted if name in run], "missing": missing}
+    if not missing:
+        return graded(numbers)
+    text = f"not played: {', '.join(missing)}"
+    return graded(numbers, fail=f"a gain is claimed with {text}") if claims(comparisons) else not_run(text)
 
 
 CHECKS: Mapping[str, Callable[[Findings, Comparisons], Outcome]] = MappingProxyType(
-    {"E1": null_test, "E5": beats_noise}
+    {"E1": null_test, "E5": beats_noise, "E6": modes_attacked, "E7": surrogates_run}
 )
