@@ -1,6 +1,6 @@
 """Members of the attacker's own: it knows the method, the recipe and the data, not the defender's seed and sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class FreshMembers:
         seed: of the generation.
         count: how many members.
         name: what reports call it.
+        digest: SHA-256 of base, recipe, sample, seed and number of members (derived).
 
     Raises:
         InputError: fewer than one member is asked for.
@@ -58,18 +59,15 @@ class FreshMembers:
     seed: int
     count: int
     name: str = "fresh_members"
+    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Check the number of members; the rest is checked where members are generated."""
+        """Check the number of members, and name what they are made from; the rest is checked where they are made."""
         if not isinstance(self.count, int) or isinstance(self.count, bool) or self.count < 1:
             raise InputError(f"fresh members: expected a whole number >= 1 of them, got {self.count!r}; pass e.g. 8")
-
-    @property
-    def digest(self) -> str:
-        """Return the SHA-256 of base, recipe, sample, seed and number of members."""
-        return content_digest(
-            [self.name, self.base_digest, self.recipe.to_json(), tensor_digest(self.sample), self.seed, self.count]
-        )
+        sample = tensor_digest(self.sample)
+        parts = [self.name, self.base_digest, self.recipe.to_json(), sample, self.seed, self.count]
+        object.__setattr__(self, "digest", content_digest(parts))
 
     def prepare(self) -> dict[str, Tensor]:
         """Return the members' changed layers, stacked, on the CPU; equal digests give equal bytes.

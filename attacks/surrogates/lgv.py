@@ -6,7 +6,7 @@ per epoch; BatchNorm statistics move with the training and are collected as they
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ class CollectedWeights:
         seed: of the order of points, and of dropout where the network has it.
         settings: of the training.
         name: what reports call it.
+        digest: SHA-256 of base, sample with labels, seed and settings (derived).
 
     Raises:
         InputError: too few points for the snapshots of an epoch.
@@ -84,21 +85,19 @@ class CollectedWeights:
     seed: int
     settings: LgvSettings = LgvSettings()
     name: str = "lgv"
+    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Check that each step can have two points: BatchNorm needs them."""
+        """Check that each step can have two points, which BatchNorm needs, and name what weights are made from."""
         least = 2 * self.settings.snapshots
         if len(self.data) < least:
             raise InputError(
                 f"lgv: expected at least {least} labelled points of the attacker's own, got {len(self.data)}; "
                 "give a larger sample"
             )
-
-    @property
-    def digest(self) -> str:
-        """Return the SHA-256 of base, sample with labels, seed and settings."""
         data = [tensor_digest(self.data.inputs), tensor_digest(self.data.labels)]
-        return content_digest([self.name, self.base_digest, data, self.seed, asdict(self.settings)])
+        parts = [self.name, self.base_digest, data, self.seed, asdict(self.settings)]
+        object.__setattr__(self, "digest", content_digest(parts))
 
     def prepare(self) -> dict[str, Tensor]:
         """Return the collected state dictionaries, stacked `[weight ...]` on the CPU; equal digests, equal bytes.
