@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from service.errors import HttpError
 from service.observability.instruments import Instruments
+from service.observability.middleware import Observed
 from service.routes import (
     capabilities,
     events,
@@ -43,12 +44,16 @@ def create_app(settings: Settings) -> FastAPI:
     Args:
         settings: of the service; the data folder must be on a local disk.
     """
+    instruments = Instruments()
     app = FastAPI(
         title="levelset",
         version=health.product_version(),
         summary="Symmetry ensembles: inference, evaluation jobs, reports",
-        lifespan=partial(_lifespan, settings),
-        middleware=[Middleware(Gatekeeper, hosts=settings.host_names, refuse=_refuse, on_error=problems.unexpected)],
+        lifespan=partial(_lifespan, settings, instruments),
+        middleware=[
+            Middleware(Observed, instruments=instruments),
+            Middleware(Gatekeeper, hosts=settings.host_names, refuse=_refuse, on_error=problems.unexpected),
+        ],
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -62,9 +67,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(settings: Settings, instruments: Instruments, app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        rooms = await _open(settings, stack)
+        rooms = await _open(settings, instruments, stack)
         app.state.rooms = rooms
         sweeper = asyncio.create_task(_sweep(rooms))
         try:
@@ -76,7 +81,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
                 await sweeper
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> Rooms:
+async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitStack) -> Rooms:
     # Imported here: these rooms load torch and the engine's client, which importing this module must not.
     from service.catalogue.repository import ModelRepository
     from service.inference.pool import ModelPool
@@ -100,7 +105,6 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Rooms:
     ledger = JobLedger(database, max_open=settings.max_open_jobs)
     reconciler = Reconciler(ledger, engine, cancel_grace=settings.cancel_grace)
     repository = ModelRepository(settings.models_folder)
-    instruments = Instruments()
     pool = ModelPool(repository, settings, instruments)
     stack.push_async_callback(pool.stop)
     await pool.start()

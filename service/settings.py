@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     )
     triton_metrics: bool = Field(False, description="repeat the counters under the names of Triton's dashboards")
     log_format: Literal["text", "json"] = Field("text", description="form of the log: text or json")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="least level that is logged; every request at info"
+    )
     model_poll: float = Field(1.0, gt=0, description="seconds between looks into the model folder")
 
     worker: str = Field("worker-0", pattern=_PATH_SAFE, description="name of this worker's slot; never shared")

@@ -24,6 +24,7 @@ from typing import Final, Literal
 
 from service.errors import DataFolderInUse, MethodRefused
 from service.jobs.kinship import die_with_parent
+from service.observability import logs
 from service.settings import Settings
 
 LOG = logging.getLogger("levelset.supervisor")
@@ -202,8 +203,8 @@ def main() -> None:
     """Run one child: `python -m service.supervisor web|worker <parent> <socket>`; called by the supervisor only."""
     role, parent, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     die_with_parent(parent)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = Settings()
+    logs.configure(settings.log_format, settings.log_level)
     lock = "web" if role == "web" else settings.worker
     with owned(settings.data / f"{lock}.lock", wait=10.0):
         if role == "web":

@@ -70,8 +70,8 @@ class ModelPool:
 
     @property
     def idle(self) -> bool:
-        """Whether no request waits or runs."""
-        return all(served.batcher.admission.idle for served in self._served.values())
+        """Whether no request is read, waits or runs."""
+        return not any(served.batcher.admission.bytes for served in self._served.values())
 
     @property
     def lost(self) -> bool:
