@@ -84,15 +84,22 @@ def speed() -> None:
     write("figures", __doc__, result, settings=settings_shown)
 
 
-def data() -> PaperData:
+def data(limit: int) -> PaperData:
     """Return JPEG-re-encoded CIFAR-10 in the official cuts."""
-    return cut(ENCODING, cifar10_jpeg("train", 0, 50_000), cifar10_jpeg("test", 0, 5000))
+    return cut(
+        ENCODING,
+        lambda start, stop: cifar10_jpeg("train", start, stop),
+        lambda start, stop: cifar10_jpeg("test", start, stop),
+        (50_000, 5000),
+        limit=limit,
+        comparable=True,
+    )
 
 
 def ensembles(images: int, epochs: int, evaluated: int, members: int) -> None:
     """Run figures 10 and 11 and write their numbers."""
     settings = replace(OFFICIAL, images=images, epochs=epochs, evaluated=evaluated, members=members)
-    source = data()
+    source = data(images)
     for module in (figure10, figure11):
         begin = time.perf_counter()
         report = module.run(source, settings)

@@ -2,6 +2,9 @@
 
 from attacks.paper import figure10, figure11
 from attacks.paper.data import Images, PaperData, cut
-from attacks.paper.settings import Settings
+from attacks.paper.settings import DEFAULT, OFFICIAL, Settings
 
-__all__ = ["Images", "PaperData", "Settings", "cut", "figure10", "figure11"]
+#: The figures of this package, in order.
+FIGURES = (figure10, figure11)
+
+__all__ = ["DEFAULT", "FIGURES", "OFFICIAL", "Images", "PaperData", "Settings", "cut", "figure10", "figure11"]

@@ -1,5 +1,6 @@
 """Images for figures 10 and 11, cut as the official notebooks cut CIFAR-10, in [-.5, .5]."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,6 +9,8 @@ from ensemble.errors import InputError
 
 #: Shares of the 50000 train images: trained on, evaluated on (as published), calibrated on.
 CUTS = (45_800 / 50_000, 46_800 / 50_000)
+#: Reads images [start, stop): pixels `[n channel height width]` in [0, 1] and labels `[n]`.
+Reader = Callable[[int, int], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,31 +55,34 @@ class PaperData:
         return word if self.comparable else "other data: not comparable"
 
 
-def cut(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, comparable: bool = True) -> PaperData:
-    """Return the parts of a data set in the official proportions.
+def cut(name: str, train: Reader, test: Reader, sizes: tuple[int, int], *, limit: int, comparable: bool) -> PaperData:
+    """Return the parts of a data set in the official proportions; only what is needed is read.
 
     Args:
         name: what the data are.
-        train: pixels `[n channel height width]` in [0, 1] and labels `[n]` of the train split, in the published order.
-        test: the same of the test split.
+        train: reads images [start, stop) of the train split in its published order.
+        test: the same for the test split.
+        sizes: how many images the two splits have.
+        limit: read at most so many images to train on, and to judge on.
         comparable: whether this is CIFAR-10, whatever its encoding.
 
     Raises:
-        InputError: the pixels are not in [0, 1], or are too few.
+        InputError: the splits are too small, or pixels are not in [0, 1].
     """
-    for pixels, _ in (train, test):
-        if pixels.ndim != 4 or len(pixels) < 50 or float(pixels.min()) < 0 or float(pixels.max()) > 1:
-            raise InputError(
-                f"{name}: expected at least 50 images [n channel height width] with values in [0, 1], got "
-                f"{list(pixels.shape)} in [{float(pixels.min()):g}, {float(pixels.max()):g}]; scale or check the data"
-            )
-    first, second = (round(len(train[0]) * share) for share in CUTS)
-    pixels, labels = train[0] - 0.5, train[1]
-    return PaperData(
-        name,
-        Images(pixels[:first], labels[:first]),
-        Images(pixels[first:second], labels[first:second]),
-        Images(pixels[second:], labels[second:]),
-        Images(test[0] - 0.5, test[1]),
-        comparable,
+    if min(sizes) < 50:
+        raise InputError(f"{name}: expected at least 50 images in each split, got {sizes}; use a larger data set")
+    first, second = (round(sizes[0] * share) for share in CUTS)
+    parts = (
+        train(0, min(first, limit)),
+        train(first, min(second, first + limit)),
+        train(second, sizes[0]),
+        test(0, min(sizes[1], limit)),
     )
+    for pixels, _ in parts:
+        if pixels.ndim != 4 or float(pixels.min()) < 0 or float(pixels.max()) > 1:
+            raise InputError(
+                f"{name}: expected images [n channel height width] with values in [0, 1], got {list(pixels.shape)} "
+                f"in [{float(pixels.min()):g}, {float(pixels.max()):g}]; scale the data"
+            )
+    trained, held, calibration, judged = (Images(pixels - 0.5, labels) for pixels, labels in parts)
+    return PaperData(name, trained, held, calibration, judged, comparable)

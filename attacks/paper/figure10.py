@@ -119,7 +119,8 @@ def _as_published(grid: _Grid, data: PaperData, settings: Settings) -> Track:
         _line(f"{settings.counts[j]} members", [prediction_range(change[i, j]) for i in range(len(SCALES))], j)
         for j in chosen
     ]
-    for end, name in enumerate(("official, lowest", "official, highest")):
+    ends = ("official, lowest", "official, highest") if data.comparable else ()
+    for end, name in enumerate(ends):
         y = tuple(OFFICIAL_CHANGE[scale][end] for scale in OFFICIAL_CHANGE)
         lines.append(Line(name, tuple(OFFICIAL_CHANGE), y, Stroke.OFFICIAL, colour=1 + end))
     panel = Panel("mean softmax, 95 % range of one more run", "scale", "ensemble minus base", tuple(lines), "log",
@@ -149,7 +150,7 @@ def _corrected(same: _Grid, fitted: _Grid, data: PaperData, settings: Settings) 
 
 
 def _comparisons(published: _Grid, fitted: _Grid, data: PaperData, settings: Settings) -> tuple[Comparison, ...]:
-    base = prediction_range(published.base)
+    base = prediction_range(published.base).of_a_share()
     rows = [
         Comparison("accuracy of the base", f"{OFFICIAL_BASE[0]} to {OFFICIAL_BASE[1]} over cells", f"chance {CHANCE}",
                    str(base), data.judge(verdict(base.overlaps(*OFFICIAL_BASE))))
@@ -166,7 +167,7 @@ def _comparisons(published: _Grid, fitted: _Grid, data: PaperData, settings: Set
             own = _over_counts([prediction_range(published.mean[i, j]) for j in range(len(settings.counts))])
             low, high = OFFICIAL_AT_20
             rows.append(Comparison(f"scale {scale:g}, group itself", f"{low:.2f} to {high:.2f}", f"chance {CHANCE}",
-                                   str(own), data.judge(verdict(own.overlaps(low, high)))))  # fmt: skip
+                                   str(own.of_a_share()), data.judge(verdict(own.overlaps(low, high)))))  # fmt: skip
     for i, scale in enumerate(SCALES):
         gain = mean_interval(fitted.change()[i, -1])
         word = "no gain found" if gain.low <= 0 else "a gain on these seeds"

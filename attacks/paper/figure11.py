@@ -211,8 +211,8 @@ class _Corrected:
 
 def _as_published(fgsm_curves: Curves, pgd_curves: Curves, data: PaperData, settings: Settings, judged: int) -> Track:
     panels = (
-        _panel("FGSM as published", "epsilon", EPSILONS, fgsm_curves, OFFICIAL_FGSM),
-        _panel("PGD as published", "iterations", ITERATIONS, pgd_curves, OFFICIAL_PGD),
+        _panel("FGSM as published", "epsilon", EPSILONS, fgsm_curves, OFFICIAL_FGSM if data.comparable else {}),
+        _panel("PGD as published", "iterations", ITERATIONS, pgd_curves, OFFICIAL_PGD if data.comparable else {}),
     )
     shown = described(
         data, settings, members=settings.members, scale=SCALE, calibration=f"k = h = {HIDDEN}",
@@ -244,7 +244,7 @@ def _panel(
 ) -> Panel:
     lines = []
     for colour, (name, values) in enumerate(curves.items()):
-        ranges = [mean_interval(row) for row in values]
+        ranges = [mean_interval(row).of_a_share() for row in values]
         band = (tuple(r.low for r in ranges), tuple(r.high for r in ranges))
         lines.append(Line(name, tuple(map(float, x)), tuple(r.mean for r in ranges), band=band, colour=colour))
         if name in official:
@@ -268,7 +268,7 @@ def _comparisons(fgsm_curves: Curves, pgd_curves: Curves, data: PaperData) -> li
     ):
         for name, numbers in official.items():
             for i, strength in enumerate(strengths):
-                ours = prediction_range(curves[name][i])
+                ours = prediction_range(curves[name][i]).of_a_share()
                 word = "inside our range" if ours.holds(numbers[i]) else "outside our range"
                 rows.append(Comparison(f"{attack} {strength:g}, {name}", f"{numbers[i]:.3f}", f"chance {CHANCE}",
                                        str(ours), data.judge(word)))  # fmt: skip
@@ -286,10 +286,10 @@ def _findings(transfer: Curves, white: Curves) -> list[Comparison]:
     rows = []
     for title, curves in (("crafted on the base", transfer), ("white box", white)):
         for name, values in curves.items():
-            last = mean_interval(values[-1])
+            last = mean_interval(values[-1]).of_a_share()
             word = "at or below chance" if last.high <= CHANCE else "interval of the mean over seeds"
             rows.append(Comparison(f"corrected, {title}, epsilon {EPSILONS[-1]}: {name}", "—",
-                                   f"clean {mean_interval(values[0])}", str(last), word))  # fmt: skip
+                                   f"clean {mean_interval(values[0]).of_a_share()}", str(last), word))  # fmt: skip
     return rows
 
 

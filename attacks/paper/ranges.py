@@ -35,9 +35,9 @@ class Range:
         """Return whether an interval meets the range."""
         return low <= self.high and high >= self.low
 
-    def to_dict(self) -> dict[str, float | int]:
-        """Return the fields as JSON values."""
-        return {"mean": self.mean, "low": self.low, "high": self.high, "seeds": self.seeds}
+    def of_a_share(self) -> "Range":
+        """Return the range cut to [0, 1], for accuracies."""
+        return Range(self.mean, max(0.0, self.low), min(1.0, self.high), self.seeds)
 
 
 def prediction_range(values: Tensor) -> Range:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import ceil
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 from ensemble.paper.values import Line, Panel, Report, Stroke, Track
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS: Final = 4
+WIDEST: Final = 4  # columns
+SMALL: Final = (3.3, 2.7)  # inches of a panel
+SIZES: Final[Mapping[int, tuple[float, float]]] = {1: (7.5, 4.2), 2: (5.2, 3.8), 3: (3.8, 2.9)}
+LETTERS: Final = 11  # of the title, per inch
 INK: Final = "#1f2933"
 GRID: Final = "#e4e7eb"
 COLOURS: Final = ("#0b4f8a", "#b3471d", "#2d7d5a", "#7a4fa3", "#8a6d00", "#6b7280", "#c2185b")
@@ -76,14 +80,13 @@ def _saved(figure: "Figure", kind: str, metadata: dict[str, Any]) -> bytes:
 def _figure(report: Report, track: Track) -> "Figure":
     from matplotlib.figure import Figure
 
-    columns = min(COLUMNS, len(track.panels))
-    rows = ceil(len(track.panels) / columns)
-    figure = Figure(figsize=(3.3 * columns + 0.2, 2.7 * rows + 0.9), layout="constrained", facecolor="white")
-    figure.suptitle(
-        f"Figure {report.number}, {track.name.value.replace('_', ' ')}: {report.title}\n"
-        f"{'full' if report.full else 'shortened'} horizon: {report.horizon}",
-        fontsize=10,
-    )
+    rows, columns = _grid(len(track.panels))
+    width, height = SIZES.get(columns, SMALL)
+    figure = Figure(figsize=(width * columns, height * rows + 0.9), layout="constrained", facecolor="white")
+    title = f"Figure {report.number}, {track.name.value.replace('_', ' ')}: {report.title}"
+    horizon = f"{'full' if report.full else 'shortened'} horizon: {report.horizon}"
+    lines = [part for text in (title, horizon) for part in wrap(text, int(width * columns * LETTERS))]
+    figure.suptitle("\n".join(lines), fontsize=10)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_visible(False)
@@ -91,6 +94,14 @@ def _figure(report: Report, track: Track) -> "Figure":
         axes.set_visible(True)
         _draw(axes, panel)
     return figure
+
+
+def _grid(panels: int) -> tuple[int, int]:
+    """Return (rows, columns) with the fewest empty places, the widest of these."""
+    if panels <= WIDEST:
+        return 1, panels
+    columns = min(range(WIDEST, 2, -1), key=lambda c: -panels % c)
+    return ceil(panels / columns), columns
 
 
 def _draw(axes: "Axes", panel: Panel) -> None:
@@ -108,7 +119,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
-    axes.legend(list(reversed(first.values())), list(reversed(first)), fontsize=7, frameon=False)
+    axes.legend(list(reversed(first.values())), list(reversed(first)), fontsize=7, framealpha=0.6, edgecolor="none")
 
 
 def _draw_line(axes: "Axes", line: Line) -> None:

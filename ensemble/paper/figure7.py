@@ -72,7 +72,7 @@ def run(settings: Settings) -> Report:
             "a larger Q is faster.",
             "Of the scales only the range .01 to 10 is known. Of the start only that it is diagonal in the singular "
             "bases: here every diagonal entry equals the scale.",
-            f"Speed is the number of steps until ‖Y − F‖ is below {NEAR:g} ‖Y‖ (fits of this network converge slowly), and the rate of the last decay.",
+            f"Speed is the number of steps until ‖Y − F‖ is below {NEAR:g} ‖Y‖: this network converges slowly.",
         ),
     )
 

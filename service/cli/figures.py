@@ -1,16 +1,21 @@
 """`levelset figures`: the figures of the paper, reproduced and set beside the official numbers."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.console import notices, results
+from service.cli.options import DataRoot, settings_with
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.table import Table
 
+    from attacks.paper import PaperData, Settings
     from ensemble.paper import Report, Row
 
 NAME = "figures"
@@ -23,6 +28,16 @@ def command(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Run to the official horizons.")] = False,
     output: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="Where to write.")] = Path("figures"),
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="FOLDER",
+            envvar="LEVELSET_BENCH_DATA",
+            help="Folder with cifar10_jpeg.npz for figures 10 and 11 [default: torchvision's CIFAR-10, else digits].",
+        ),
+    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Reproduce figures 3 to 11 of the paper, as published and corrected, as SVG, PNG, JSON and one HTML page.
 
@@ -30,7 +45,7 @@ def command(
     """
     from ensemble.paper import MISSING
 
-    rows = _chosen(figure)
+    rows = _chosen(figure, lambda limit: _images(images, data_root, limit))
     reports = []
     for row in rows:
         with notices().status(f"figure {row.number}: {row.title}"):
@@ -45,16 +60,46 @@ def command(
     console.print(f"page: {page}", soft_wrap=True, markup=False)
 
 
-def _chosen(numbers: list[int] | None) -> "list[Row]":
+def _images(images: Path | None, data_root: Path | None, limit: int) -> "PaperData":
+    from service.cli import figure_data
+
+    return figure_data.load(images, settings_with(dataset_root=data_root).datasets_folder, limit)
+
+
+def _rows(data: "Callable[[int], PaperData]") -> "list[Row]":
+    """Return one row per figure; images are read when a figure that needs them is run."""
+    from attacks.paper import DEFAULT, FIGURES, OFFICIAL
+    from ensemble.paper import TABLE, Row
+
+    attacked = [
+        Row(
+            module.NUMBER,
+            module.TITLE,
+            partial(_attacked, module.run, data, DEFAULT),
+            partial(_attacked, module.run, data, OFFICIAL),
+        )
+        for module in FIGURES
+    ]
+    return [*TABLE, *attacked]
+
+
+def _attacked(
+    run: "Callable[[PaperData, Settings], Report]", data: "Callable[[int], PaperData]", settings: "Settings"
+) -> "Report":
+    return run(data(settings.images), settings)
+
+
+def _chosen(numbers: list[int] | None, data: "Callable[[int], PaperData]") -> "list[Row]":
     """Return the rows of the wanted figures.
 
     Raises:
-        UnknownName: a figure is not reproduced.
+        InputError: the figure cannot be reproduced.
+        UnknownName: there is no such figure.
     """
     from ensemble.errors import InputError, UnknownName
-    from ensemble.paper import MISSING, TABLE
+    from ensemble.paper import MISSING
 
-    known = {row.number: row for row in TABLE}
+    known = {row.number: row for row in _rows(data)}
     if not numbers:
         return list(known.values())
     for number in numbers:
