@@ -182,10 +182,11 @@ class EnsembleModel(NetworkModel):
             return super().serve(inputs)
         return self.serving.scores(self._members(inputs))
 
-    def _members(self, inputs: Tensor) -> Tensor:
+    def _members(self, inputs: Tensor, members: slice | None = None) -> Tensor:
         """Return `[member batch classes]`, uncounted."""
+        some = {} if members is None else {"members": members}
         with named_failure(self.role, tuple(inputs.shape)):
-            logits: Tensor = self.network.member_logits(self.coding(inputs))  # type: ignore[operator]
+            logits: Tensor = self.network.member_logits(self.coding(inputs), **some)  # type: ignore[operator]
             return logits
 
     def _judged(self, inputs: Tensor) -> Tensor:
@@ -215,16 +216,17 @@ class EnsembleModel(NetworkModel):
             return (self.member_answers(inputs) == labels).all(0)
         return super().held(inputs, labels)
 
-    def member_logits(self, inputs: Tensor) -> Tensor:
+    def member_logits(self, inputs: Tensor, *, members: slice | None = None) -> Tensor:
         """Return the logits of every member, batch first; counted like any pass.
 
         Args:
             inputs: `[batch channel height width]` float32.
+            members: only these, for networks that can run some members alone; None for all.
 
         Returns:
             `[batch member classes]`, with a gradient where the inputs require one.
         """
-        return self.passes.count(self._members(inputs.to(self.device)).transpose(0, 1))
+        return self.passes.count(self._members(inputs.to(self.device), members).transpose(0, 1))
 
     def member_answers(self, inputs: Tensor) -> Tensor:
         """Return the class each member answers, `[member batch]` int64 on the CPU; not counted."""
