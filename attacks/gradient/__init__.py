@@ -9,6 +9,7 @@ from attacks.gradient.keeping import KEEP_LAST, KEEP_SERVED_MARGIN, KEEP_SURROGA
 from attacks.gradient.momentum import MomentumDescent, mi, ni
 from attacks.gradient.pgd import pgd
 from attacks.gradient.scales import Scales, mi_di_ti_si
+from attacks.gradient.skip import SkipGradient, sgm
 from attacks.gradient.smoothing import Smoothing
 from attacks.gradient.transfer import Transfer
 from attacks.gradient.variance import VarianceDescent, vmi
@@ -25,6 +26,7 @@ __all__ = [
     "Mixing",
     "MomentumDescent",
     "Scales",
+    "SkipGradient",
     "Smoothing",
     "Transfer",
     "VarianceDescent",
@@ -35,5 +37,6 @@ __all__ = [
     "mi_di_ti_si",
     "ni",
     "pgd",
+    "sgm",
     "vmi",
 ]

@@ -2,7 +2,8 @@
 
 Seen to fail with: `new > rank` in `_keep`; the last forward left out; `project` left out; the gradient's sign flipped;
 `Transfer.run` crafting on the model it is called with; `KEEP_SURROGATE_LOSS` stopping at the boundary; NaN examples
-passed on; the sign of a targeted loss, or of a targeted rank, left out; `loss` bypassed in `value_and_grad`.
+passed on; the sign of a targeted loss, or of a targeted rank, left out; `loss` bypassed in `value_and_grad`; the random
+start not cut to the box.
 """
 
 from typing import Any
@@ -233,3 +234,16 @@ def test_an_overridden_loss_is_what_steps_raise(network: nn.Module, held_out: Po
     Kind(steps=3, rel_stepsize=0.3, random_start=False, keep=KEEP_SURROGATE_LOSS).run(model, x, y, epsilon=0.1)
     first, last = (served_margin(network(model.seen[i]), y) for i in (0, -1))
     assert (last > first).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_model_is_shown_nothing_outside_the_box(norm: str, network: nn.Module, held_out: Points) -> None:
+    """Neither the random start nor an iterate leaves it."""
+    recorded, attack = (
+        Recorded(network),
+        pgd(norm, steps=3, rel_stepsize=0.5, random_start=True, keep=KEEP_SERVED_MARGIN),
+    )
+    attack.run(recorded, held_out.inputs[:10], held_out.labels[:10], epsilon={"linf": 0.3, "l2": 2.0, "l1": 20.0}[norm])
+    shown = torch.cat(recorded.seen)
+    assert shown.min() >= 0
+    assert shown.max() <= 1
