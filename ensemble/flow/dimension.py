@@ -91,12 +91,13 @@ def count_laws(
 
 
 def linear_law_count(out: int, hidden: int, inp: int) -> int:
-    """Return the known number of laws of a two-layer linear network of full rank (arXiv 2307.00144).
+    """Return the number of laws of a two-layer linear network of full rank.
 
-    For more than one input or output; a product of one row and one column has a single gradient field.
+    h (h + 1)/2, the entries of U^T U - V V^T, while these are independent (arXiv 2307.00144). For h >= s = out + inp
+    the gradient fields generate so(out, inp), which acts freely: s h - s (s - 1)/2 (derived here).
     """
     sides = out + inp
-    return hidden * (hidden + 1) // 2 if hidden <= sides else sides * hidden - sides * (sides + 1) // 2
+    return hidden * (hidden + 1) // 2 if hidden <= sides else sides * hidden - sides * (sides - 1) // 2
 
 
 def linear_orbit_dimension(hidden: int, rank_lower: int, rank_upper: int) -> int:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from ensemble.errors import InputError
 from ensemble.flow.orthogonality import Function, Parameters, loss_gradient
+
+EVALUATIONS = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,9 +244,23 @@ def _integrate(
     points: int,
     tolerance: float,
 ) -> tuple[Tensor, NDArray[np.float64]]:
+    from scipy.integrate import solve_ivp  # here, because it doubles the time that importing the package takes
+
     times = np.linspace(0.0, duration, points)
+    count = 0
+
+    def counted(time: float, state: NDArray[np.float64]) -> NDArray[np.float64]:
+        nonlocal count
+        count += 1
+        if count > EVALUATIONS:
+            raise InputError(
+                f"gradient flow over {duration:g}: expected at most {EVALUATIONS} gradients, got to {time:.3g}; the "
+                "path slides along a kink of the activation, or is stiff: shorten it, or loosen the tolerance"
+            )
+        return velocity(time, state)
+
     found = solve_ivp(
-        velocity, (0.0, duration), start, method="DOP853", t_eval=times, rtol=max(tolerance, 3e-14), atol=tolerance
+        counted, (0.0, duration), start, method="DOP853", t_eval=times, rtol=max(tolerance, 3e-14), atol=tolerance
     )
     if not found.success:
         raise InputError(f"gradient flow over {duration:g}: expected a smooth path, got {found.message}; shorten it")
