@@ -65,7 +65,7 @@ class Attempt:
         Returns:
             `[chosen ...]`.
         """
-        return self.memory.setdefault(name, torch.zeros_like(self.origin))[rows]
+        return self._whole(name)[rows]
 
     def remember(self, name: str, rows: Tensor, value: Tensor) -> None:
         """Keep the state of some points for the next step.
@@ -75,7 +75,12 @@ class Attempt:
             rows: `[chosen]`, indices into the batch.
             value: `[chosen ...]`.
         """
-        self.memory.setdefault(name, torch.zeros_like(self.origin))[rows] = value
+        self._whole(name)[rows] = value
+
+    def _whole(self, name: str) -> Tensor:
+        if name not in self.memory:
+            self.memory[name] = torch.zeros_like(self.origin)
+        return self.memory[name]
 
 
 class KeepBestGradientDescent(BaseGradientDescent):  # type: ignore[misc]
