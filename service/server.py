@@ -11,6 +11,7 @@ from service.app import create_app
 from service.routes.rooms import Rooms
 from service.settings import Settings
 
+KEEP_ALIVE: Final = 75  # seconds an idle connection stays open: longer than balancers keep theirs, so that they close
 CLOSING: Final = 3  # seconds that pages and lists get after the last inference is answered
 
 
@@ -65,6 +66,7 @@ def run_web(settings: Settings, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=CLOSING,
         h11_max_incomplete_event_size=64 << 10,
     )
