@@ -130,7 +130,8 @@ def spectra(runs: Runs, block: Block) -> Tensor:
         return (Y - U @ sigma(V)).square().sum()
 
     theta = torch.cat([runs.U.flatten(1), runs.V.flatten(1)], dim=1)
-    hessians = torch.func.vmap(torch.func.hessian(loss))(theta, runs.Y)
+    # Reverse over reverse: forward mode would load torch.jit, which warns.
+    hessians = torch.func.vmap(torch.func.jacrev(torch.func.jacrev(loss)))(theta, runs.Y)
     found: Tensor = torch.linalg.eigvalsh(hessians).flip(-1)
     return found
 
