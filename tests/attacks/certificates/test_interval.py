@@ -34,9 +34,9 @@ def test_a_linear_network_has_its_exact_margin() -> None:
             if other == label:
                 assert bounds[row, other] == torch.inf
                 continue
-            weight = layer.weight[label].double() - layer.weight[other].double()
+            weight = layer.weight.detach()[label].double() - layer.weight.detach()[other].double()
             corner = torch.where(weight > 0, least, largest).double()
-            exact = weight @ corner + layer.bias[label].double() - layer.bias[other].double()
+            exact = weight @ corner + layer.bias.detach()[label].double() - layer.bias.detach()[other].double()
             assert float(bounds[row, other]) == pytest.approx(float(exact.detach()), abs=1e-9)
 
 
