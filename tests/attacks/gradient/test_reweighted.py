@@ -1,7 +1,7 @@
 """Re-weighting turns the members that can be turned, where the mean's gradient follows one that cannot.
 
-Seen to fail with: equal weights; a rival of each member's own; leads not divided by the spread; weights growing with the
-lead; a gradient through the weights; turned members weighted like others; the served rule replaced by the mean.
+Seen to fail with: equal weights; a rival of each member's own; leads not divided by the spread; weights growing with
+the lead; a gradient through the weights; turned members weighted like others; the served rule replaced by the mean.
 """
 
 from typing import Any

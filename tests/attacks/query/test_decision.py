@@ -119,6 +119,22 @@ def test_torch_state_is_left_alone_and_the_seed_counts(model: NetworkModel, held
     assert not torch.equal(found[0], found[1])
 
 
+def test_each_point_draws_numbers_of_its_own() -> None:
+    """The noise tried as a start of one point is not that of another."""
+    seen: list[Tensor] = []
+
+    class Watched(NetworkModel):
+        def __call__(self, inputs: Any) -> Any:
+            seen.append(getattr(inputs, "raw", inputs).clone())
+            return super().__call__(inputs)
+
+    x = torch.tensor([0.2, 0.7]).view(2, 1, 1, 1)
+    hopskipjump("l2", starts=10).run(Watched(Constant(), bounds=BOX, classes=3), x, torch.tensor([1, 1]))
+    noise = [batch for batch in seen if len(batch) == 10]
+    assert len(noise) == 2
+    assert not torch.equal(noise[0], noise[1])
+
+
 def test_queries_are_counted_and_bounded(model: NetworkModel, held_out: Points) -> None:
     """The count is what the model was asked; a budget ends a point with the best so far."""
     x, y = held_out.inputs[:2], held_out.labels[:2]

@@ -133,6 +133,10 @@ def test_an_l2_move_empties_one_window_and_fills_another() -> None:
     torch.testing.assert_close(moved[0, 0, :3, 3:9], moved[0, 0, 3, 3].expand(3, 6))
     assert moved[0, 0, :3, :3].norm() == pytest.approx(0.03 * 2**0.5, rel=1e-3)
     assert moved.norm() == pytest.approx(0.12, rel=1e-4)
+    # With radius to spare the filled window takes that up too: its square grows from 2 * 0.03^2 by 0.2^2 - 0.12^2.
+    moved = MOVES["l2"].propose(draw, delta, inputs, 9 / 144, 0.2, BOX) - inputs
+    ratio = moved[0, 0, :3, :3].norm() / moved[0, 0, 5, 5]
+    assert ratio.item() == pytest.approx((2 * 0.03**2 + 0.2**2 - 0.12**2) ** 0.5 / 0.01, rel=1e-3)
 
 
 def _plane(norm: str) -> tuple[NetworkModel, torch.Tensor, torch.Tensor, torch.Tensor]:
