@@ -40,7 +40,7 @@ def mi_di_ti_si(
     probability: float = 0.5,
     spread: float = 0.125,
     size: int = 3,
-    sigma: float = 1.0,
+    sigma: float = 1 / 3,
     scales: int = 5,
     **parameters: Any,
 ) -> MomentumDescent:

