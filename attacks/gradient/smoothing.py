@@ -11,8 +11,8 @@ from torch.nn import functional
 class Smoothing:
     """A Gaussian kernel applied to each channel of a gradient, with zeros beyond the border.
 
-    It stands for the mean gradient over shifted images. Alone it lowers transfer between undefended networks: with
-    sigma 1 by 20 points on 104 CIFAR-10 images at 4/255 between two ResNet-20, with the published width by none.
+    It stands for the mean gradient over shifted images. Alone it lowers transfer between undefended networks: of 104
+    CIFAR-10 images at 4/255, from one ResNet-20 to two others, sigma 1 lost 6 and 20 points, the published width none.
 
     Attributes:
         size: of the square kernel in pixels, odd; 3 on small images (published: 15 on 299 pixels).
