@@ -15,12 +15,17 @@ from attacks.gradient import (
     mi_di,
     mi_di_ti_si,
     pgd,
+    sgm,
     vmi,
 )
 from attacks.gradient.apgd import apgd_ce, apgd_dlr
 from attacks.gradient.apgd_targeted import apgd_dlr_targeted
+from attacks.gradient.greedy import greedy_members
 from attacks.gradient.keeping import served_margin
+from attacks.gradient.reweighted import reweighted
+from attacks.minimum_norm import ead
 from attacks.noise import uniform_noise
+from attacks.query.hopskipjump import hopskipjump
 from attacks.query.square import square
 from attacks.rows import AttackRow
 
@@ -37,10 +42,15 @@ BUILDERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "mi_di_ti_si": mi_di_ti_si,
         "vmi": vmi,
         "admix": admix,
+        "sgm": sgm,
+        "ead": ead,
         "apgd_ce": apgd_ce,
         "apgd_dlr": apgd_dlr,
         "apgd_dlr_targeted": apgd_dlr_targeted,
+        "reweighted": reweighted,
+        "greedy_members": greedy_members,
         "square": square,
+        "hopskipjump": hopskipjump,
     }
 )
 

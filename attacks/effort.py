@@ -51,6 +51,7 @@ def _attack(findings: Findings, run: Run, judge: str) -> AttackResult:
         or None,
         attempted=int(run.attempted.sum()),
         cold=run.cold,
+        numbers=dict(run.numbers),
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attacks.building import BUILDERS
 from attacks.canonical import seed_from
-from attacks.controls import control_networks
+from attacks.controls import baselines
 from attacks.data import DataDescription, LabelledData, check_inputs, check_labels
 from attacks.jury import BASE, Jury, assemble
 from attacks.kinds import KINDS
@@ -138,15 +138,24 @@ class Evaluation:
         target = self.target
         if self.device is not None:
             base, target = (copy.deepcopy(network).to(self.device) for network in (base, target))
-        controls = control_networks(target, seed=self.seed)
+        found = baselines(
+            target,
+            seed=self.seed,
+            mode=self.mode,
+            validation=self.validation,
+            independents=[self._placed(network) for network in self.independents],
+            example=self.inputs[:8],
+        )
         return assemble(
             target,
             base,
             bounds=self.threats[0].bounds,
             example=self.inputs[:8],
-            controls=controls,
+            controls=found.networks,
             mode=self.mode,
             draws=[self._placed(network) for network in self.other_draws],
+            absent=found.absent,
+            notes=found.notes,
         )
 
     def _placed(self, network: nn.Module) -> nn.Module:
@@ -207,6 +216,10 @@ class Evaluation:
             return "not implemented"
         if norm not in KINDS[row.kind].norms:
             return f"not defined in {norm}"
+        if row.kind in NEEDS_SKIPS and self.workshop.reason_against_skips:
+            return self.workshop.reason_against_skips
+        if row.kind in NEEDS_UNIT_BOX and tuple(self.threats[threat].bounds) != (0.0, 1.0):
+            return "foolbox's decision attacks need inputs in [0, 1]"
         if row.surrogate == "members":
             return "" if self.jury.members else "the target is a single network: there is no member to leak"
         if row.kind in NEEDS_MEMBERS and not self.jury.members:
@@ -215,7 +228,12 @@ class Evaluation:
 
     def runnable(self, threat: int) -> list[AttackRow]:
         """Return the rows of the suite that can be run under a threat model, in their order."""
-        return [row for row in self.rows.rows if not self.reason_against(row, threat)]
+        return [row for row in self.wanted(self.rows.rows, threat) if not self.reason_against(row, threat)]
+
+    def wanted(self, rows: Sequence[AttackRow], threat: int) -> list[AttackRow]:
+        """Return those of some rows that the suite wants in the norm of a threat model."""
+        norm = self.threats[threat].norm
+        return [row for row in rows if not row.norms or norm in row.norms]
 
     def cascade_rows(self, threat: int, judge: str) -> list[AttackRow]:
         """Return the white-box attacks on one network, cheapest first.
@@ -254,6 +272,10 @@ class Evaluation:
 
 #: Kinds that ask members one by one.
 NEEDS_MEMBERS = frozenset({"reweighted", "greedy_members"})
+#: Kinds that need residual branches in the base.
+NEEDS_SKIPS = frozenset({"sgm"})
+#: Kinds of foolbox that clip to [0, 1] whatever the bounds.
+NEEDS_UNIT_BOX = frozenset({"hopskipjump"})
 
 
 def crafted_elsewhere(row: AttackRow) -> bool:

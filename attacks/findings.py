@@ -40,6 +40,7 @@ class Run:
         broken: `[epsilon point]`: what a cascade counts as lost to this attack.
         queries: answers asked for.
         epsilons: the radii of the axis of `held`.
+        numbers: further results, e.g. distances.
     """
 
     row: AttackRow
@@ -58,6 +59,7 @@ class Run:
     epsilons: tuple[float, ...]
     cold: bool = True
     queries: int = 0
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -139,6 +141,13 @@ class Findings:
         held = [run.held[judge] for run in self.runs_on(threat, knowledge, judge)]
         size = (len(self.evaluation.threats[threat].epsilons), self.n)
         return robust_flags(self.clean[judge], [*held, np.ones(size, dtype=np.bool_)])
+
+    def points_of(self, threat: int, knowledge: str, judge: str) -> Flags:
+        """Return `[point]`: those that any attack which counts was run on; a cascade has seen all of them."""
+        runs = self.runs_on(threat, knowledge, judge)
+        seen = [run.attempted.any(axis=0) if run.cold else np.ones(self.n, dtype=np.bool_) for run in runs]
+        points: Flags = np.logical_or.reduce(seen)
+        return points
 
     def run(self, threat: int, attack: str, judge: str | None = None) -> Run | None:
         """Return the run of an attack id under a threat model, or None where it was not run.
@@ -271,6 +280,7 @@ def _join(evaluation: Evaluation, key: Key, pieces: Sequence[Piece]) -> Run:
         epsilons=axis,
         cold="attempted" not in first,
         queries=sum(record["queries"] for record, _ in pieces),
+        numbers=first.get("numbers", {}),
     )
 
 

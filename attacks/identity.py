@@ -56,7 +56,7 @@ def not_run_of(findings: Findings) -> list[NotRun]:
     for row in (*evaluation.rows.rows, *evaluation.rows.audits):
         reasons: dict[str, list[str]] = {}
         for threat, model in enumerate(evaluation.threats):
-            reason = evaluation.reason_against(row, threat)
+            reason = evaluation.reason_against(row, threat) if evaluation.wanted([row], threat) else ""
             if reason:
                 reasons.setdefault(reason, []).append(model.norm)
         pairs += [(f"{row.id} ({', '.join(norms)})", reason) for reason, norms in reasons.items()]

@@ -98,6 +98,7 @@ def assemble(
     mode: str = "prob",
     draws: Sequence[nn.Module] = (),
     absent: Mapping[str, str] = MappingProxyType({}),
+    notes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Jury:
     """Return the jury of an evaluation.
 
@@ -106,10 +107,11 @@ def assemble(
         base: the network an attacker may have stolen.
         bounds: of the threat models.
         example: inputs every judge must accept.
-        controls: name -> control network; what is missing from it is listed as absent.
+        controls: name -> network that the target is compared with.
         mode: how the target and every control with members is served.
         draws: other draws of the group, judged beside the target.
         absent: name -> why, of baselines that could not be built.
+        notes: name -> what is known about the making of a baseline.
 
     Returns:
         The wrapped and checked judges.
@@ -126,19 +128,10 @@ def assemble(
         models[other] = wrap(network, bounds=bounds, example=example, role=other, mode=mode)
     members = _member_names(wrapped, example) if is_ensemble else ()
     digests = {judge: network_digest(model.network) for judge, model in models.items()}
-    missing = tuple(
-        (judge, absent.get(judge) or _why_absent(is_ensemble)) for judge in (SCRAMBLED, NOISE) if judge not in controls
-    )
-    return Jury(models, digests, name, members, missing)
+    return Jury(models, digests, name, members, tuple(absent.items()), notes)
 
 
 def _member_names(model: NetworkModel, example: Tensor) -> tuple[str, ...]:
     with torch.no_grad():
         size = model.network.member_logits(example[:1].to(model.device)).shape[0]  # type: ignore[operator]
     return tuple(f"member-{k}" for k in range(size))
-
-
-def _why_absent(is_ensemble: bool) -> str:
-    if is_ensemble:
-        return "the target has members, but no sites that a control could act on"
-    return "the target is a single network: there are no members to scramble or to match in norm"

@@ -16,6 +16,7 @@ class Kind:
         norms: where it is defined.
         transformed: whether gradients are taken on transformed copies: made to transfer, not to break the network they
             are taken on.
+        nearest: whether it looks for the nearest example instead of one in a given ball.
         queries: whether it asks the served answer for scores or labels and counts these questions.
     """
 
@@ -24,6 +25,7 @@ class Kind:
     single_step: bool = False
     norms: tuple[str, ...] = ("linf", "l2", "l1")
     transformed: bool = False
+    nearest: bool = False
     queries: bool = False
 
 
@@ -39,7 +41,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "mi_di_ti_si": Kind(transformed=True),
         "vmi": Kind(transformed=True),
         "admix": Kind(transformed=True),
-        "sgm": Kind(),
+        "sgm": Kind(transformed=True),
+        "ead": Kind(norms=("l1",)),
         "apgd_ce": Kind(norms=_PLANE),
         "apgd_dlr": Kind(norms=_PLANE),
         "apgd_dlr_targeted": Kind(norms=_PLANE),
@@ -47,6 +50,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "reweighted": Kind(norms=_PLANE),
         "greedy_members": Kind(norms=_PLANE),
         "square": Kind(gradient=False, norms=_PLANE, queries=True),
-        "hopskipjump": Kind(gradient=False, norms=_PLANE, queries=True),
+        "hopskipjump": Kind(gradient=False, norms=_PLANE, nearest=True, queries=True),
     }
 )

@@ -61,6 +61,36 @@ def craft(attack: Any, model: NetworkModel, inputs: Tensor, labels: Tensor, thre
     return Crafted(examples, fooled, excess, all(finite for _, finite in found))
 
 
+def craft_nearest(
+    attack: Any, model: NetworkModel, inputs: Tensor, labels: Tensor, threat: ThreatModel
+) -> tuple[Crafted, Tensor]:
+    """Return one run of an attack that looks for the nearest example, judged at every epsilon by its distance.
+
+    Args:
+        attack: a foolbox minimisation attack; its `outcome.reach` is the distance of what it found, infinity for none.
+        model: what is asked.
+        inputs: `[batch channel height width]` float32 on the CPU.
+        labels: `[batch]` int64 on the CPU.
+        threat: norm, epsilons and bounds.
+
+    Returns:
+        The examples, the input itself where the nearest one lies outside the ball; and the distances `[batch]`.
+    """
+    found = attack.run(model, inputs.to(model.device), labels.to(model.device))
+    examples, finite = settle(found, inputs, threat)
+    started = torch.isfinite(attack.outcome.reach.cpu())
+    reach = torch.where(started, measure(threat.norm, examples - inputs), torch.inf)
+    rungs = []
+    for epsilon in threat.epsilons:
+        inside = (reach <= epsilon + threat.tolerance)[(..., *[None] * (inputs.ndim - 1))]
+        rungs.append(torch.where(inside, examples, inputs))
+    stacked = torch.stack(rungs)
+    pairs = zip(stacked, threat.epsilons, strict=True)
+    excess = tuple(passed(points, inputs, threat, epsilon) for points, epsilon in pairs)
+    fooled = torch.stack([~model.held(points, labels) for points in stacked])
+    return Crafted(stacked, fooled, excess, finite), reach
+
+
 def settle(found: Tensor, inputs: Tensor, threat: ThreatModel) -> tuple[Tensor, bool]:
     """Return what an attack gave back as examples on the CPU, inside the box, and whether all of it was finite.
 

@@ -16,7 +16,7 @@ from ensemble.aggregation import MajorityVote, MeanLogit, MeanProbability
 from ensemble.errors import InputError, UnknownName
 
 #: Modes in which an evaluation can be asked for today.
-MODES = ("prob",)
+MODES = ("prob", "logit", "vote", "random_member")
 
 #: How soft the votes are that gradients go through: tau of `softmax(tau z)`.
 VOTE_TEMPERATURE = 1.0

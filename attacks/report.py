@@ -123,6 +123,20 @@ class EvaluationReport(Part):
             )
         return report
 
+    @classmethod
+    def json_schema(cls) -> str:
+        """Return the JSON schema of the document, indented: the content of `attacks/report.schema.json`.
+
+        Fields that a minor version added carry it as `since`; they are left out of a document while they have their
+        default.
+        """
+        schema = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": f"{SCHEMA}/{SCHEMA_VERSION}",
+            **cls.model_json_schema(by_alias=True),
+        }
+        return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
     @property
     def curves(self) -> list[Curve]:
         """Accuracy against epsilon: for each threat model every judge's worst case, each raw attack, and chance."""

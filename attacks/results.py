@@ -73,7 +73,9 @@ def _target_result(findings: Findings, threat: int, name: str, judge: str, index
             for run in findings.runs_on(threat, name, judge)
             if run.cold and run.attempted[index].any()
         ],
-        robust_accuracy=proportion(findings.robust(threat, name, judge)[index]),
+        robust_accuracy=proportion_among(
+            findings.robust(threat, name, judge)[index], findings.points_of(threat, name, judge)
+        ),
     )
     return result.model_copy(update=_random(findings, threat, name, judge, index))
 

@@ -44,6 +44,7 @@ class AttackRow:
         radii: a key of `RADII`.
         points: at most so many points, chosen by the seed; None means all.
         modes: served modes in which it runs; empty means all.
+        norms: norms in which it runs; empty means all that its kind is defined in.
         members: how many members in turn, at most, where the surrogate is "members".
         full_range: attack with the width of the box in place of the threat model's radii.
     """
@@ -58,6 +59,7 @@ class AttackRow:
     radii: str = "all"
     points: int | None = None
     modes: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
     members: int | None = None
     full_range: bool = False
 

@@ -210,6 +210,7 @@ class AttackResult(Part):
     epsilons: list[float] | None = since("1.2", None)
     attempted: int | None = since("1.2", None)
     cold: bool = since("1.2", True)
+    numbers: dict[str, Any] = since("1.2", {})
 
 
 class AuditPoint(Part):

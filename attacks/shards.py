@@ -20,7 +20,7 @@ from attacks.evaluation import Evaluation, code_version, crafted_elsewhere
 from attacks.merging import merge_planned, partial_summary
 from attacks.report import EvaluationReport
 from attacks.rows import AttackRow
-from attacks.targets.failures import fits_in_memory
+from attacks.targets.failures import OutOfMemory, fits_in_memory
 from attacks.working import WORKERS
 from ensemble.digests import network_digest
 from ensemble.errors import InputError
@@ -114,7 +114,8 @@ def _block(evaluation: Evaluation, threat: int, start: int, stop: int) -> list[S
 
 def _parts(evaluation: Evaluation, threat: int) -> list[Shard]:
     queries = [row for row in evaluation.runnable(threat) if row.surrogate == "target" and row.queries]
-    audits = [row for row in evaluation.rows.audits if not evaluation.reason_against(row, threat)]
+    audits = evaluation.wanted(evaluation.rows.audits, threat)
+    audits = [row for row in audits if not evaluation.reason_against(row, threat)]
     target, n = evaluation.jury.target, len(evaluation.inputs)
     return [_shard(evaluation, AUDIT, row.id, target, threat, 0, n) for row in (*queries, *audits)]
 
@@ -205,8 +206,12 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
             "plan the evaluation again"
         )
     begin = time.perf_counter()
-    with _settled(shard.seed, evaluation), fits_in_memory(shard.title, min(evaluation.block, shard.samples)):
-        result = WORKERS[shard.work](shard, evaluation)
+    block = min(evaluation.block, shard.samples)
+    try:
+        with _settled(shard.seed, evaluation), fits_in_memory(shard.title, block):
+            result = WORKERS[shard.work](shard, evaluation)
+    except OutOfMemory as error:  # whatever part of the block was being passed: the block is what can be set
+        raise OutOfMemory(shard.title, block) from error
     watched = {"base", evaluation.jury.target, *([shard.judge] if shard.judge else [])}
     result |= {
         "schema": "levelset/shard-result",

@@ -29,6 +29,13 @@ def _white(name: str, kind: str, **parameters: Any) -> AttackRow:
     )
 
 
+def _l1(name: str, kind: str, **parameters: Any) -> AttackRow:
+    row_id = f"{name}@white_box"
+    return AttackRow(
+        row_id, kind, "white_box", MappingProxyType(parameters), surrogate="target", modes=DETERMINISTIC, norms=("l1",)
+    )
+
+
 def _random(name: str, kind: str, **parameters: Any) -> AttackRow:
     return AttackRow(
         f"{name}@white_box", kind, "white_box", MappingProxyType(parameters), surrogate="target", modes=RANDOM
@@ -86,7 +93,6 @@ def _hopskipjump(steps: int, points: int) -> AttackRow:
         "decision_query",
         parameters,
         surrogate="target",
-        radii="headline",
         points=points,
     )
 
@@ -206,6 +212,8 @@ THOROUGH = Suite(
         _on_fresh("mi-di-10-pool-mean", "mi_di", "fresh-pool", 10),
         _matrix(32),
         _FGSM_WHITE,
+        _l1("pgd-100", "pgd", steps=100, rel_stepsize=0.05, random_start=True),
+        _l1("ead-100", "ead", steps=100),
         _white("apgd-ce-100x5", "apgd_ce", steps=100, restarts=5),
         _white("apgd-dlr-t-100", "apgd_dlr_targeted", steps=100, classes=9),
         _white("reweighted-100x2", "reweighted", steps=100, restarts=2),

@@ -1,5 +1,6 @@
 """What each kind of shard does. Every worker returns JSON values; one table says which worker a shard has."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from attacks.cascade import Cascade, Judged, Step
 from attacks.evaluation import Evaluation
 from attacks.examples import keep
 from attacks.gradient.keeping import served_margin
-from attacks.ladder import craft
+from attacks.kinds import KINDS
+from attacks.ladder import craft, craft_nearest
 from attacks.probes import probe
 from attacks.records import cascade_records, crafted_record, subset_record, transfer_records
 from attacks.targets import EnsembleModel, NetworkModel
@@ -96,9 +98,15 @@ def audit(shard: "Shard", evaluation: Evaluation) -> Result:
     index = evaluation.subset(row.points)
     attack = build_attack(row, threat.norm, served=True, random=is_random(model))
     before = (model.passes.forwards, model.passes.backwards)
-    blocks, queries = [], 0
+    blocks, queries, reaches = [], 0, []
     for part in index.split(evaluation.block):
-        blocks.append(craft(attack, model, evaluation.inputs[part], evaluation.labels[part], threat))
+        inputs, labels = evaluation.inputs[part], evaluation.labels[part]
+        if KINDS[row.kind].nearest:
+            block, reach = craft_nearest(attack, model, inputs, labels, threat)
+            reaches.append(reach)
+        else:
+            block = craft(attack, model, inputs, labels, threat)
+        blocks.append(block)
         queries += queries_of(attack)
     passes = (model.passes.forwards - before[0], model.passes.backwards - before[1])
     crafted, labels = crafting.joined(blocks), evaluation.labels[index]
@@ -108,6 +116,7 @@ def audit(shard: "Shard", evaluation: Evaluation) -> Result:
     kept = keep(crafted.examples, evaluation.examples_folder)
     record = subset_record(row.id, shard.judge, crafted, held, in_attack)
     record |= {"forwards": passes[0], "backwards": passes[1], "queries": queries, "examples": [kept]}
+    record["numbers"] = distances(torch.cat(reaches)) if reaches else {}
     return {"runs": [record | {"points": index.tolist(), "epsilons": list(threat.epsilons)}]}
 
 
@@ -131,8 +140,20 @@ def steps_of(evaluation: Evaluation, judge: str, threat: int) -> list[Step]:
 
 def queries_of(attack: Any) -> int:
     """Return how many answers an attack asked for in its last run, over all points; 0 where it does not count."""
-    used = getattr(attack, "used", None)
+    used = getattr(getattr(attack, "outcome", attack), "used", None)
     return 0 if used is None else int(used.sum())
+
+
+def distances(reach: Tensor) -> dict[str, Any]:
+    """Return how far the nearest examples were: median over all points, one that was not found being farther away.
+
+    Args:
+        reach: `[point]`, infinity where no example was found.
+    """
+    found = torch.isfinite(reach)
+    median = float(reach.median())
+    finite = median if math.isfinite(median) else None
+    return {"points": len(reach), "found": int(found.sum()), "median_distance": finite}
 
 
 def is_random(model: NetworkModel) -> bool:

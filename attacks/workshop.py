@@ -1,6 +1,7 @@
 """What attackers craft on: the stolen base, and what they make of it with data of their own."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -9,6 +10,7 @@ from torch import nn
 
 from attacks.canonical import seed_from
 from attacks.data import LabelledData
+from attacks.gradient.skip import with_skip_gradient
 from attacks.rows import Suite, SurrogateRow
 from attacks.store import Shelf, Tensors, recalled
 from attacks.surrogates import (
@@ -72,6 +74,15 @@ class Workshop:
             name: "base", "target", or the name of one of the suite's surrogates.
         """
         return self._reasons.get(name, "")
+
+    @cached_property
+    def reason_against_skips(self) -> str:
+        """Why gradients of the stolen base cannot be led through its skips; nothing where they can."""
+        try:
+            with_skip_gradient(self._base.model.network, 1.0)
+        except InputError as error:
+            return str(error)
+        return ""
 
     def digest(self, name: str) -> str:
         """Return the digest of a surrogate, known without making it."""

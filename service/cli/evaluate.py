@@ -20,12 +20,18 @@ def command(
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Part of the data set that is judged.")] = "test",
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many images of the part.")] = 200,
-    norm: Annotated[str, typer.Option("--norm", help="linf or l2.")] = "linf",
+    norm: Annotated[
+        list[str] | None,
+        typer.Option("--norm", help="linf, l2 or l1; repeat for several [default: those of the suite]."),
+    ] = None,
     epsilon: Annotated[
         list[float] | None,
         typer.Option("--epsilon", help="Radius in input units; repeat for several [default: usual for the images]."),
     ] = None,
-    suite: Annotated[str, typer.Option("--suite", help="Named list of attacks.")] = "quick",
+    suite: Annotated[str, typer.Option("--suite", help="quick, standard or thorough.")] = "quick",
+    mode: Annotated[
+        str, typer.Option("--mode", help="How members answer together: prob, logit, vote or random_member.")
+    ] = "prob",
     seed: Seed = 0,
     data: DataFolder = None,
     out: Annotated[
@@ -61,9 +67,10 @@ def command(
         dataset=dataset,
         split=split,
         count=count,
-        norm=norm,
+        norms=tuple(norm or ()),
         epsilons=tuple(epsilon or ()),
         suite=suite,
+        mode=mode,
         seed=seed,
     )
     check_writable(folder)  # before minutes of work

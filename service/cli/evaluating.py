@@ -10,12 +10,14 @@ from attacks import EvaluationReport, ThreatModel, default_threat
 from attacks.data import DataDescription
 from attacks.evaluate import run_all
 from attacks.shards import Evaluation
+from attacks.suites import suite_named
 from ensemble.errors import InputError
 from service.catalogue import datasets, user_network
 from service.catalogue.building import checked_device
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.repository import ModelRepository
 from service.cli.client import ServiceClient
+from service.jobs.data_sets import points_of_others
 from service.settings import Settings
 
 BLOCK = 64
@@ -33,9 +35,10 @@ class Order:
         dataset: name of the labelled data set; the one the ensemble was built on when None.
         split: part of the data set.
         count: how many images of the part.
-        norm: linf or l2.
-        epsilons: radii in input units; the usual ones for the images when empty.
+        norms: linf, l2, l1; the first carries the headline, and those of the suite stand in for none.
+        epsilons: radii in input units, of a single norm; the usual ones for the images when empty.
         suite: named list of attacks.
+        mode: how the members' answers become one.
         seed: seed of everything random.
     """
 
@@ -43,29 +46,39 @@ class Order:
     dataset: str | None = None
     split: str = "test"
     count: int = 200
-    norm: str = "linf"
+    norms: tuple[str, ...] = ()
     epsilons: tuple[float, ...] = ()
     suite: str = "quick"
+    mode: str = "prob"
     seed: int = 0
 
-    def threat(self, input_shape: tuple[int, int, int]) -> ThreatModel:
-        """Return the threat model for inputs of a shape `(C, H, W)`.
+    def threats(self, input_shape: tuple[int, int, int]) -> list[ThreatModel]:
+        """Return the threat models for inputs of a shape `(C, H, W)`; the first one carries the headline.
 
         Raises:
-            InputError: the norm is not known, or a radius is below zero.
+            InputError: a norm is not known, a radius is below zero, or radii are given for several norms.
         """
+        norms = self.norms or (suite_named(self.suite).norms if not self.epsilons else ("linf",))
         if not self.epsilons:
-            return default_threat(input_shape, norm=self.norm)
-        return ThreatModel(norm=self.norm, epsilons=self.epsilons)
+            return [default_threat(input_shape, norm=norm) for norm in norms]
+        if len(norms) > 1:
+            raise InputError(
+                f"epsilons: expected them with a single norm, got {', '.join(norms)}; a radius means something else in "
+                "each norm: run one evaluation per norm, or leave the radii out"
+            )
+        return [ThreatModel(norm=norms[0], epsilons=self.epsilons)]
 
     def job(self, dataset: str, input_shape: tuple[int, int, int]) -> dict[str, Any]:
         """Return the body that creates this evaluation as a job."""
+        threat, *also = (threat.to_dict() for threat in self.threats(input_shape))
         return {
             "type": "evaluate",
             "target": self.target,
             "data": {"name": dataset, "split": self.split, "n": self.count},
-            "threat": self.threat(input_shape).to_dict(),
+            "threat": threat,
+            "also": also,
             "suite": {"name": self.suite},
+            "mode": self.mode,
             "seed": self.seed,
             "block": BLOCK,
         }
@@ -141,18 +154,22 @@ def prepare(order: Order, here: Here) -> Evaluation:
     used = None
     if source.name == info.dataset:
         used = tuple(str(index) for split in USED_IN_BUILDING for index in source.parts[split])
+    attacker, validation = points_of_others(source)
     return Evaluation(
         target=target,
         base=target.base,
         inputs=part.inputs,
         labels=part.labels,
-        threat=order.threat(info.input_shape),
+        threat=order.threats(info.input_shape),
         suite=order.suite,
+        mode=order.mode,
         seed=order.seed,
         calibration_digests=() if info.calibration_digest is None else (info.calibration_digest,),
         data=DataDescription(source.name, order.split, source.encoding, tuple(map(str, part.ids)), used),
         block=BLOCK,
         device=device,
+        attacker=attacker,
+        validation=validation,
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from attacks.data import LabelledData
 from ensemble.errors import UnknownName
 from service.catalogue import datasets
 from service.settings import Settings
@@ -28,3 +29,24 @@ def open_dataset(name: str, settings: Settings) -> datasets.DataSet:
     key = settings.datasets.get(name, name)
     root: Path = settings.datasets_folder
     return datasets.load(key, root)
+
+
+#: Points that baselines are fitted on: half a point of accuracy is one of two hundred.
+VALIDATION = 600
+
+
+def points_of_others(dataset: datasets.DataSet) -> tuple[LabelledData | None, LabelledData | None]:
+    """Return the attacker's own sample and the points that baselines are fitted on; None for a part that is empty.
+
+    Args:
+        dataset: with disjoint parts.
+    """
+    return _labelled(dataset, "attacker", None), _labelled(dataset, "validation", VALIDATION)
+
+
+def _labelled(dataset: datasets.DataSet, split: str, most: int | None) -> LabelledData | None:
+    size = len(dataset.parts.get(split, ()))
+    if size == 0:
+        return None
+    part = dataset.part(split, size if most is None else min(size, most))
+    return LabelledData(part.inputs, part.labels)

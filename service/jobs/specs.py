@@ -32,7 +32,7 @@ class DataSpec(_Strict):
 class ThreatSpec(_Strict):
     """How far an input may be moved."""
 
-    norm: Literal["linf", "l2"] = "linf"
+    norm: Literal["linf", "l2", "l1"] = "linf"
     epsilons: Annotated[list[Annotated[Finite, Field(ge=0)]], Field(min_length=1, max_length=16)] = Field(
         description="radii in units of `bounds`"
     )
@@ -73,7 +73,13 @@ class EvaluateJob(_Strict):
     target: Name = Field(description="ensemble by name; GET /api/v1/models lists them")
     data: DataSpec
     threat: ThreatSpec
+    also: Annotated[list[ThreatSpec], Field(max_length=2)] = Field(
+        default_factory=list, description="the same question in other norms; `threat` carries the headline"
+    )
     suite: SuiteSpec = SuiteSpec()
+    mode: Literal["prob", "logit", "vote", "random_member"] = Field(
+        "prob", description="how the members' answers become one"
+    )
     seed: Annotated[Whole, Field(ge=0, le=2**53)] = 0
     block: Annotated[Whole, Field(ge=1, le=4096)] = Field(64, description="samples per shard; part of the shard's key")
     priority: Annotated[Whole, Field(ge=0, le=3)] = Field(1, description="0 is served first")
@@ -100,6 +106,13 @@ class EvaluateJob(_Strict):
             ]
         },
     )
+
+    @model_validator(mode="after")
+    def _one_threat_per_norm(self) -> "EvaluateJob":
+        norms = [threat.norm for threat in (self.threat, *self.also)]
+        if len(set(norms)) < len(norms):
+            raise ValueError(f"expected one threat per norm, got {norms}; put all radii of a norm in one")
+        return self
 
     def what(self) -> dict[str, Any]:
         """Return what decides the report: the part of the specification that the shard keys are made of."""

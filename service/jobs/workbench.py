@@ -13,7 +13,7 @@ from attacks.threat import ThreatModel
 from service.catalogue.datasets import DataSet
 from service.catalogue.repository import ModelRepository
 from service.errors import NotFound
-from service.jobs.data_sets import open_dataset
+from service.jobs.data_sets import open_dataset, points_of_others
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.canonical import canonical, digest
@@ -123,14 +123,15 @@ def build_evaluation(spec: Mapping[str, Any], settings: Settings) -> Evaluation:
     dataset = open_dataset(data["name"], settings)
     part = dataset.part(data["split"], data["n"])
     used = _used_ids(dataset) if info.dataset == data["name"] else None
+    attacker, validation = points_of_others(dataset)
     return Evaluation(
         target=target,
         base=target.base,
         inputs=part.inputs,
         labels=part.labels,
-        threat=ThreatModel.from_dict(spec["threat"]),
+        threat=[ThreatModel.from_dict(threat) for threat in (spec["threat"], *spec.get("also", ()))],
         suite=spec["suite"]["name"],
-        mode="prob",
+        mode=spec.get("mode", "prob"),
         seed=spec["seed"],
         calibration_digests=() if info.calibration_digest is None else (info.calibration_digest,),
         data=DataDescription(data["name"], data["split"], dataset.encoding, tuple(map(str, part.ids)), used),
@@ -138,6 +139,8 @@ def build_evaluation(spec: Mapping[str, Any], settings: Settings) -> Evaluation:
         device=settings.device,
         threads=settings.threads,
         examples_folder=settings.artifacts_folder / "examples",
+        attacker=attacker,
+        validation=validation,
     )
 
 

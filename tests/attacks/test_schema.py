@@ -1,0 +1,71 @@
+"""The schema of reports: committed, and compatible with what older versions wrote.
+
+Seen to fail with: a field without a default added; a default of a later field written out; the committed file not
+generated again; the reader refusing unknown keys.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attacks
+from attacks import EvaluationReport
+from attacks.canonical import content_digest, without
+from attacks.report import SCHEMA_VERSION, VOLATILE
+from attacks.schema import CheckResult
+
+FILES = Path(__file__).parent / "reports"
+COMMITTED = Path(attacks.__file__).parent / "report.schema.json"
+
+
+def test_the_committed_schema_is_the_generated_one() -> None:
+    """Whoever changes a field writes the file again: COMMITTED.write_text(EvaluationReport.json_schema())."""
+    assert COMMITTED.read_text(encoding="utf-8") == EvaluationReport.json_schema()
+    assert SCHEMA_VERSION in json.loads(COMMITTED.read_text(encoding="utf-8"))["$id"]
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.json")), ids=lambda path: path.stem)
+def test_a_report_of_an_older_version_is_read_as_it_was(path: Path) -> None:
+    """Its digest is verified, it is written back byte for byte, and every page's numbers are there."""
+    text = path.read_text(encoding="utf-8")
+    report = EvaluationReport.from_json(text)
+    assert report.schema_version < SCHEMA_VERSION
+    assert report.digest == report.report_digest
+    assert json.loads(report.to_json()) == json.loads(text)
+    assert report.curves
+    assert report.audits == report.surrogates == report.baselines == []
+    assert all(attack.cold for attack in report.attacks)
+
+
+def _properties(node: Any) -> list[dict[str, Any]]:
+    """Every property of an object in a JSON schema."""
+    if isinstance(node, list):
+        return [found for item in node for found in _properties(item)]
+    if not isinstance(node, dict):
+        return []
+    return [*node.get("properties", {}).values(), *(found for item in node.values() for found in _properties(item))]
+
+
+def test_fields_that_were_added_say_since_when() -> None:
+    """An added field is not required and carries its version; no version is later than the schema's own."""
+    found = {item["since"] for item in _properties(json.loads(EvaluationReport.json_schema())) if "since" in item}
+    assert found == {"1.1", "1.2"}
+
+
+def test_an_added_field_is_left_out_while_it_says_nothing() -> None:
+    """The default of a later field is its absence; another value is written."""
+    check = CheckResult(id="A1", status="PASS", rule="", numbers={}, reason="")
+    assert "applies" not in check.model_dump()
+    assert "remedy" not in check.model_dump()
+    assert check.model_copy(update={"remedy": "run again"}).model_dump()["remedy"] == "run again"
+
+
+def test_a_later_minor_version_is_read(report: EvaluationReport) -> None:
+    """Unknown keys anywhere are ignored, and the digest is the later version's own."""
+    document = json.loads(report.to_json()) | {"schema_version": "1.9"}
+    document["headline"]["new"] = 1
+    document["attacks"][0]["new"] = {"deep": [1]}
+    document["report_digest"] = content_digest(without(document, VOLATILE))
+    assert EvaluationReport.from_json(json.dumps(document)).headline.sentence == report.headline.sentence

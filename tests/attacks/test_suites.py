@@ -1,0 +1,71 @@
+"""Suites are data: every row names things that exist.
+
+Seen to fail with: two rows of one id; a row of an unknown kind, knowledge, surrogate or radius; "others" not written out
+per mode; a random-serving row left in a deterministic mode; a row whose builder does not take its parameters.
+"""
+
+import pytest
+
+from attacks.building import BUILDERS, build_attack
+from attacks.kinds import KINDS
+from attacks.modes import SERVING_MODES
+from attacks.rows import OTHER_MODES, RADII, Suite
+from attacks.suites import SUITES, suite_named
+from attacks.threat import KNOWLEDGE, NORMS
+from attacks.workshop import MATERIALS
+from ensemble.errors import UnknownName
+
+CASES = [(suite, mode) for suite in SUITES.values() for mode in SERVING_MODES]
+
+
+@pytest.mark.parametrize(("suite", "mode"), CASES, ids=lambda case: getattr(case, "name", case))
+def test_every_row_names_what_exists(suite: Suite, mode: str) -> None:
+    """Ids are unique; kinds, knowledge, radii, norms and surrogates are those of their tables."""
+    own = suite.served_as(mode)
+    rows = (*own.rows, *own.audits)
+    assert len({row.id for row in rows}) == len(rows)
+    names = {"base", "target", "members", *(row.name for row in suite.surrogates)}
+    for row in rows:
+        assert (row.kind in KINDS, row.knowledge in KNOWLEDGE, row.radii in RADII) == (True, True, True), row.id
+        assert row.surrogate in names, row.id
+        assert row.through in ("", *OTHER_MODES[mode]), row.id
+        assert "{" not in row.id
+    assert set(suite.norms) <= set(NORMS)
+    assert {row.material for row in suite.surrogates} <= set(MATERIALS)
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
+def test_every_row_can_be_built(suite: Suite) -> None:
+    """Each builder takes its row's parameters, in every norm of its kind; nothing is left out for want of code."""
+    for mode in SERVING_MODES:
+        own = suite.served_as(mode)
+        for row in (*own.rows, *own.audits):
+            assert row.kind in BUILDERS, row.id
+            for norm in KINDS[row.kind].norms:
+                for served in (True, False):
+                    assert hasattr(build_attack(row, norm, served=served), "run"), row.id
+
+
+def test_random_serving_has_rows_of_its_own() -> None:
+    """Expectation and greedy attack stand in place of the deterministic white box, in that mode alone."""
+    for suite in SUITES.values():
+        kinds = {mode: {row.kind for row in suite.served_as(mode).rows} for mode in SERVING_MODES}
+        assert "greedy_members" in kinds["random_member"]
+        assert all("greedy_members" not in kinds[mode] for mode in ("prob", "logit", "vote"))
+        white = [row.id for row in suite.served_as("random_member").rows if row.knowledge == "white_box"]
+        assert not any("through" in name for name in white)
+
+
+def test_the_other_modes_are_written_out() -> None:
+    """One surrogate row per mode that is not the served one."""
+    for mode, others in OTHER_MODES.items():
+        rows = suite_named("standard").served_as(mode).rows
+        assert tuple(row.through for row in rows if row.through) == others
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    """Of suites and of attacks."""
+    with pytest.raises(UnknownName, match=r"\[quick, standard, thorough\]"):
+        suite_named("slow")
+    with pytest.raises(UnknownName, match="fgsm@stolen_base"):
+        suite_named("quick").row("fgsm")
