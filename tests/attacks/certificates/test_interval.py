@@ -94,7 +94,7 @@ def test_no_sample_beats_the_bound(name: str) -> None:
     bound = margin_bounds(network, low, high, labels)[0]
     share = torch.rand(2000, 2, 8, 8)
     share[:1000] = share[:1000].round()
-    logits = network(low + share * (high - low)).double()
+    logits = network(low + share * (high - low)).detach().double()
     margins = logits[:, labels] - logits
     for other in range(4):
         if other != labels.item():
@@ -120,7 +120,7 @@ def _exact_margin(first: nn.Linear, second: nn.Linear, low: Tensor, high: Tensor
     """The least margin of a one-layer ReLU network over a box, by one linear program per activation pattern."""
     weight, bias = first.weight.detach().double(), first.bias.detach().double()
     direction = (second.weight[label] - second.weight[other]).detach().double()
-    shift = float(second.bias[label] - second.bias[other])
+    shift = float((second.bias[label] - second.bias[other]).detach())
     least = torch.inf
     for pattern in itertools.product((0.0, 1.0), repeat=len(weight)):
         on = torch.tensor(pattern, dtype=torch.float64)
