@@ -1,12 +1,13 @@
 """Builds one member, site by site, and judges every site as it goes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ensemble.errors import CalibrationError
+from ensemble.flow.laws import site_quantity
 from ensemble.generation import Redraw, SiteReport
 from ensemble.graph import TracedNetwork
 from ensemble.layers import FoldedLayer, LayerRef, fold
@@ -65,8 +66,8 @@ class Builder:
             if isinstance(result, Redraw):
                 redraws.append(result)
                 continue
-            layers, sites = result
-            return Member(layers, tuple(sites), tuple(redraws))
+            layers, reports = result
+            return Member(layers, self._located(layers, reports), tuple(redraws))
         reasons = "; ".join(f"{redraw.site}: {redraw.reason}" for redraw in redraws)
         raise CalibrationError(
             f"member {index} failed its gates in {len(redraws)} draws ({reasons}); lower the scale, add calibration "
@@ -100,6 +101,17 @@ class Builder:
         problem = problem_of(site, upper, base, member, self.recipe, rng)
         group = site.bounded_group(self.recipe.max_condition)
         return search(problem, group.sample(site.hidden, scale=self.recipe.scale, rng=rng), self.recipe, rng)
+
+    def _located(self, layers: MemberLayers, reports: Sequence[SiteReport]) -> tuple[SiteReport, ...]:
+        """Return the reports with the member's coordinates; a site's are final when its neighbours are."""
+        located = []
+        for site, report in zip(self.sites, reports, strict=True):
+            base, member = (
+                site_quantity(site, *(self._current(own, ref) for ref in (site.lower, site.upper)))
+                for own in ({}, layers)
+            )
+            located.append(replace(report, coordinate=member, base_coordinate=base))
+        return tuple(located)
 
     def _current(self, layers: MemberLayers, ref: LayerRef) -> FoldedLayer:
         return layers[ref] if ref in layers else fold(self.traced.graph, ref)

@@ -23,6 +23,9 @@ class SiteReport:
         blow_up: |U'||V'| / (|U||V|), spectral norms of the flattened weights: how fast errors may grow off the data.
         start_residual: residual on the probe rows before the search.
         end_residual: residual on the probe rows after it.
+        coordinate: Q of the finished member at the site, summed over units: where it lies in the valley; None where
+            the activation has no degree, and in records of earlier versions.
+        base_coordinate: the same of the base.
     """
 
     site: str
@@ -36,6 +39,8 @@ class SiteReport:
     start_residual: float
     end_residual: float
     blow_up: float
+    coordinate: float | None = None
+    base_coordinate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from ensemble.flow.conserved import attention_quantities
 from ensemble.flow.generators import separates_units, symmetric_projection
 from ensemble.graph import TracedNetwork, trace
 from ensemble.groups import Group
-from ensemble.layers import LayerRef
+from ensemble.layers import FoldedLayer, LayerRef
 from ensemble.sites import CoupledSite, Part, Role, Site, survey
 from ensemble.sites.refusals import LayerChecks, is_layer
 
@@ -329,6 +329,26 @@ def coordinates(network: nn.Module, example_input: Tensor) -> dict[str, Tensor]:
     """
     parameters = _detached(network)
     return {law.name: law.quantity(parameters) for law in unit_laws(network, example_input)}
+
+
+def site_quantity(site: Site, lower: FoldedLayer, upper: FoldedLayer) -> float | None:
+    """Return Q of a site's two layers, BatchNorm folded in, summed over units; None where units cannot be scaled.
+
+    A depthwise layer's bias between the two is left out: generation leaves it as it is.
+
+    Args:
+        site: the site.
+        lower: its lower layer.
+        upper: its upper layer.
+    """
+    if not separates_units(site.exact_group):
+        return None
+    terms = [Term("V", Role.WRITER, -1.0), Term("U", Role.READER, site.upper_degree, upper.groups)]
+    values = {"V": lower.weight.double(), "U": upper.weight.double()}
+    if lower.bias is not None:
+        terms.append(Term("b", Role.WRITER, -1.0))
+        values["b"] = lower.bias.double()
+    return float(ScalingLaw(site.name, site.hidden, tuple(terms)).quantity(values).sum())
 
 
 def unit_laws(network: nn.Module, example_input: Tensor) -> tuple[ScalingLaw, ...]:

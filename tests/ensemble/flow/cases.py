@@ -183,7 +183,7 @@ def conserved_cases() -> list[Case]:
         _two_layer("linear, all generators", IDENTITY, x, matrix(IDENTITY), bias=True),
         _two_layer("relu, per unit", RELU, x, units(RELU), bias=True),
         _two_layer("leaky relu, per unit", LEAKY_RELU, x, units(LEAKY_RELU), bias=True),
-        _two_layer("square (degree 2), per unit", SQUARE, x, units(SQUARE), bias=True),
+        Case("square (degree 2), per unit", squared_loss(SQUARE, x), units(SQUARE), weights(bias=True, scale=0.4)),
         Case("radial of degree -1, total", squared_loss(inverse_square, x), total(inverse_square), weights(scale=1.0)),
         _two_layer("tanh, X = 1", TANH, one, units(TANH)),
         _two_layer("sigmoid, X = 1", SIGMOID, one, units(SIGMOID)),
