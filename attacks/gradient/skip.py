@@ -116,7 +116,7 @@ class _Shrunk(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, gamma: float) -> Tensor:
         ctx.gamma = gamma
-        return values.clone()  # a view could not be added to in place, as residual networks do
+        return values.clone()  # networks add the skip in place: the branch keeps its own values
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

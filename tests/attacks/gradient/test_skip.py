@@ -1,7 +1,7 @@
 """The skip gradient method shrinks the gradients of residual branches, and nothing else.
 
-Seen to fail with: the skip shrunk in place of the branch; the forward values shrunk too; a view returned in place of a
-copy; additions of unrelated values taken for residual blocks; passes not counted in the model.
+Seen to fail with: the skip shrunk in place of the branch; the forward values shrunk too; sums of
+paths equally long taken for residual blocks; passes not counted in the model.
 """
 
 import pytest
