@@ -96,7 +96,7 @@ def test_the_predicted_drift_is_the_measured_one(layer: HiddenLayer, sigma: Call
     record = descend(start, [1, 50], prediction=DriftPrediction(start))
     measured = record.quantity - record.quantity[0]
     quadratic = isinstance(layer, Linear | Radial)
-    tolerance = 1e-8 if quadratic else 2e-2
+    tolerance = 1e-8 if quadratic else 4e-3
     assert float(measured[-1].abs()) > 1e-9
     torch.testing.assert_close(record.predicted[1:], measured[1:], rtol=tolerance, atol=1e-13)
 
