@@ -11,7 +11,8 @@ from service.inference.signature import Signature
 from service.json_body import load_json
 
 MAX_RANK: Final = 8
-_REQUEST_KEYS: Final = frozenset({"id", "parameters", "inputs", "outputs"})
+# KServe's client repeats the name of the model; the path alone decides.
+_REQUEST_KEYS: Final = frozenset({"id", "parameters", "inputs", "outputs", "model_name"})
 _INPUT_KEYS: Final = frozenset({"name", "shape", "datatype", "parameters", "data"})
 _OUTPUT_KEYS: Final = frozenset({"name", "parameters"})
 
