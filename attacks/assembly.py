@@ -1,5 +1,6 @@
 """Fills the report's schema from the findings."""
 
+from attacks.certificates.bracket import Certificate
 from attacks.checks import Check, run_checks
 from attacks.effort import (
     attack_results,
@@ -15,7 +16,7 @@ from attacks.jury import BASE
 from attacks.metrics import Flags
 from attacks.report import EvaluationReport
 from attacks.results import clean_result, headline, threat_models
-from attacks.schema import CheckResult, SuiteInfo, Transfer
+from attacks.schema import CheckResult, GalleryItem, SuiteInfo, Transfer
 from attacks.status import status_of
 from attacks.transfer import transfer_matrix
 
@@ -47,9 +48,10 @@ def assemble_report(findings: Findings) -> EvaluationReport:
         audits=audit_results(findings),
         surrogates=surrogate_results(findings),
         baselines=baseline_results(findings),
+        gallery=[GalleryItem.model_validate(item) for item in findings.numbers.get("gallery", ())],
         transfer=_transfer(findings),
         checks=[_check(check) for check in checks],
-        certificates=[],
+        certificates=[Certificate.from_json(item).to_dict() for item in findings.numbers.get("certificates", ())],
         not_run=not_run_of(findings),
         artifacts=[artifact_of(findings, run, record) for run in runs for record in run.examples],
         environment=environment_of(findings),
@@ -78,7 +80,7 @@ def _transfer(findings: Findings) -> Transfer | None:
         rate=[[cell.value for cell in row] for row in found.rate],
         rate_all_right=[[cell.value for cell in row] for row in found.rate_all_right],
         denominators=[[cell.n for cell in row] for row in found.rate],
-        gradient_cosine=None,
+        gradient_cosine=findings.numbers.get("geometry", {}).get("cosine"),
     )
 
 

@@ -35,6 +35,7 @@ def evaluate(
     data: DataDescription | None = None,
     independents: Sequence[nn.Module] = (),
     other_draws: Sequence[nn.Module] = (),
+    certify: int = 0,
     cache: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> EvaluationReport:
@@ -57,6 +58,7 @@ def evaluate(
         data: where the points come from, with their ids where they have any; without it the report calls them unnamed.
         independents: networks trained independently of the base.
         other_draws: further ensembles of the same recipe and other seeds; a gain is claimed over five draws or more.
+        certify: points that interval bounds are computed for, 200 at most; what they certify must never fall.
         cache: a folder in which finished work is found again by its content; an interrupted call goes on there.
         progress: called after each shard.
 
@@ -86,6 +88,7 @@ def evaluate(
         validation=validation,
         independents=independents,
         other_draws=other_draws,
+        certify=certify,
         examples_folder=None if cache is None else cache / "examples",
     )
     return run_all(evaluation, cache=cache, progress=progress)

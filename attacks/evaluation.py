@@ -67,6 +67,7 @@ class Evaluation:
         validation: points that equal-accuracy noise may be fitted on.
         independents: networks trained independently of the base.
         other_draws: further ensembles of the same recipe and other seeds, judged on the no-query examples.
+        certify: points that interval bounds are computed for, 200 at most; 0 leaves certificates out.
         threats: the threat models as a tuple (derived).
         rows: the suite's rows for this mode (derived).
         jury: the judges (derived).
@@ -93,6 +94,7 @@ class Evaluation:
     validation: LabelledData | None = None
     independents: Sequence[nn.Module] = ()
     other_draws: Sequence[nn.Module] = ()
+    certify: int = 0
     threats: tuple[ThreatModel, ...] = field(init=False)
     rows: Suite = field(init=False)
     jury: Jury = field(init=False)
@@ -106,7 +108,7 @@ class Evaluation:
             raise UnknownName("serving mode", str(self.mode), SERVING_MODES)
         self._set("rows", suite_named(self.suite).served_as(self.mode))
         self._set("threats", _checked_threats(self.threat))
-        for name, least in (("block", 1), ("threads", 1), ("seed", 0)):
+        for name, least in (("block", 1), ("threads", 1), ("seed", 0), ("certify", 0)):
             _check_whole(name, getattr(self, name), least)
         self._check_points()
         self._set("calibration_digests", tuple(self.calibration_digests))

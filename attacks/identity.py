@@ -61,6 +61,7 @@ def not_run_of(findings: Findings) -> list[NotRun]:
                 reasons.setdefault(reason, []).append(model.norm)
         pairs += [(f"{row.id} ({', '.join(norms)})", reason) for reason, norms in reasons.items()]
     pairs += findings.failed.items()
+    pairs += [(f"certificate of the {name}", why) for name, why in findings.numbers.get("not_certified", {}).items()]
     return [NotRun(what=what, why=why) for what, why in (*pairs, *evaluation.jury.absent)]
 
 

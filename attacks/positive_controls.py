@@ -110,7 +110,7 @@ class WrongClamp:
 
     @property
     def distance(self) -> Any:
-        """foolbox's distance of the norm."""
+        """Foolbox's distance of the norm."""
         return {"linf": linf, "l2": l2}[self.norm]
 
     def __call__(

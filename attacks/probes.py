@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from attacks.canonical import seed_from
+from attacks.certificates import Certificate, NoRule, certify, inherited
+from attacks.certificates.run import MOST
 from attacks.checks.table import TABLE, belongs
 from attacks.evaluation import Evaluation
+from attacks.gallery import gallery
 from attacks.geometry import (
     cross_adversarial_loss,
     disagreement,
@@ -28,6 +31,7 @@ from attacks.probes_gradients import directional, iterates, landscape, normalise
 from attacks.targets import EnsembleModel, NetworkModel, looks_like_probabilities, wrap
 from attacks.threat import ThreatModel
 from attacks.transfer import craft_on_members
+from ensemble.errors import TraceError
 
 #: How many audit points are answered one by one.
 SINGLES = 16
@@ -93,7 +97,47 @@ def probe(evaluation: Evaluation, seed: int) -> dict[str, Any]:
             continue
         own = seed if name == "null_test" else seed_from(seed, name)
         found[name] = measure(Audit(evaluation, jury.models[jury.target], jury.models[BASE], inputs, labels, own))
+    few = min(evaluation.block, FEW)
+    drawn = gallery(
+        jury.models[jury.target],
+        jury.models[BASE],
+        inputs[:few],
+        labels[:few],
+        evaluation.threats[0],
+        seed=seed_from(seed, "gallery"),
+    )
+    # What a reader looks at is told by its place among all points.
+    found["gallery"] = [item | {"index": int(index[item["index"]])} for item in drawn]
+    if evaluation.certify:
+        found |= _certificates(evaluation, found)
     return found
+
+
+def _certificates(evaluation: Evaluation, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the certificates of the base, of its exact symmetries and of the target, or why there are none."""
+    jury, null = evaluation.jury, found["null_test"]
+    deviation = null["logit_difference"] * null["logit_scale"] if null["run"] else None
+    points = evaluation.subset(min(evaluation.certify, MOST)).tolist()
+    made: list[Certificate] = []
+    refused = {}
+    for name, extra in ((BASE, deviation or 0.0), (jury.target, 0.0)):
+        try:
+            own = certify(
+                jury.models[name],
+                evaluation.inputs,
+                evaluation.labels,
+                evaluation.threats,
+                points=points,
+                target=name,
+                deviation=extra,
+            )
+        except (NoRule, TraceError) as error:
+            refused[name] = str(error)
+            continue
+        made += own
+        if name == BASE and deviation is not None:
+            made += inherited(own)
+    return {"certificates": [item.to_json() for item in made], "not_certified": refused}
 
 
 def _contract(audit: Audit) -> dict[str, Any]:

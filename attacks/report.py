@@ -6,7 +6,8 @@ Pages and plots render from this JSON alone. A major version breaks, a minor one
     1.1   `checks[].applies`: false where a check concerns another serving mode; absent means true
     1.2   cold runs (`audits`), what attackers made (`surrogates`), baselines and the attacks on them; `on`,
           `surrogate`, `epsilons`, `attempted` and `cold` of an attack; figures of random serving; equal-accuracy noise
-          in the headline; `remedy` of a check. `raw` lists cold runs only, and its `n` may be less than all points
+          in the headline; `remedy` of a check; `gallery`. `raw` lists cold runs only, and its `n` may be less than
+          all points
 """
 
 import json
@@ -26,6 +27,7 @@ from attacks.schema import (
     Curve,
     Data,
     Environment,
+    GalleryItem,
     Headline,
     NotRun,
     Part,
@@ -68,6 +70,7 @@ class EvaluationReport(Part):
     audits: list[AuditResult] = since("1.2", [])
     surrogates: list[SurrogateResult] = since("1.2", [])
     baselines: list[BaselineResult] = since("1.2", [])
+    gallery: list[GalleryItem] = since("1.2", [])
     run: dict[str, Any] = Field(default_factory=dict)
     report_digest: str = ""
 

@@ -284,6 +284,28 @@ class CheckResult(Part):
     remedy: str = since("1.2", "")
 
 
+class GalleryItem(Part):
+    """One attacked input to look at: pictures as PNG files in base64, and what everybody answers to it.
+
+    `kind` is "lost", "leak" (held under white-box gradients, lost to an example made on the base) or "held"; the
+    difference is drawn around mid-grey, multiplied by `difference_scale`.
+    """
+
+    index: int
+    label: int
+    kind: str
+    norm: str
+    epsilon: float
+    attack: str
+    original_png: str
+    perturbed_png: str
+    difference_png: str
+    difference_scale: float
+    base_label: int
+    served_label: int
+    member_labels: list[int]
+
+
 class NotRun(Part):
     """Something the full standard asks for that was not done."""
 

@@ -158,6 +158,7 @@ def _shard(evaluation: Evaluation, work: str, attack: str, judge: str, threat: i
         "device": evaluation.device_name,
         "threads": evaluation.threads,
         "threats": [item.to_dict() for item in evaluation.threats] if work == PROBES else None,
+        "certify": evaluation.certify if work == PROBES else None,
     }
     seed = seed_from(crafting) if work == TRANSFER else seed_from(crafting, judge)
     stage = rows[-1].stage if rows else work

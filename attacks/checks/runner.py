@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
+from attacks.certificates.bracket import Certificate, refuse_contradictions
 from attacks.checks import (
     audit,
     comparison,
@@ -45,8 +48,20 @@ def run_checks(findings: Findings, comparisons: tuple[Comparison, ...]) -> tuple
 
     Returns:
         One check per row of the table, with its remedy wherever it did not pass.
+
+    Raises:
+        CertificateContradiction: an attack broke a certified point; no report follows.
     """
+    _hold_certificates(findings)
     return tuple(_checked(rule, _outcome(rule, findings, comparisons)) for rule in TABLE)
+
+
+def _hold_certificates(findings: Findings) -> None:
+    for item in map(Certificate.from_json, findings.numbers.get("certificates", ())):
+        radius = findings.evaluation.threats[item.threat].epsilons.index(item.epsilon)
+        held = [findings.robust(item.threat, "white_box", item.target)[radius]]
+        held += [findings.robust(item.threat, name, item.target)[radius] for name in findings.knowledge]
+        refuse_contradictions(item, np.logical_and.reduce(held))
 
 
 def _checked(rule: Rule, outcome: Outcome) -> Check:
