@@ -164,32 +164,22 @@ class ExpectationAutoPGD(AutoPGD):
         return Reading(loss, self.rank(logits, goal), gradient)
 
 
-def eot(
-    norm: str,
-    *,
-    steps: int = 100,
-    restarts: int = 1,
-    chunk: int | None = None,
-    keep: KeepRule = KEEP_SERVED_MARGIN,
-) -> ExpectationAutoPGD:
-    """Return Auto-PGD on the exact expectation over an ensemble's members.
+def eot(norm: str, *, steps: int = 100, restarts: int = 1, chunk: int | None = None) -> ExpectationAutoPGD:
+    """Return Auto-PGD on the exact expectation over an ensemble's members; the fewest members left are kept.
 
     Args:
         norm: a key of `BALLS`.
         steps: gradients of one restart.
         restarts: runs from a random point.
         chunk: members at a time; None for all at once.
-        keep: which iterate is returned.
 
     Returns:
         A foolbox attack; a model without `member_logits` is a TypeError.
     """
-    return ExpectationAutoPGD(BALLS[norm], exact_source(chunk), steps=steps, restarts=restarts, keep=keep)
+    return ExpectationAutoPGD(BALLS[norm], exact_source(chunk), steps=steps, restarts=restarts)
 
 
-def eot_sampled(
-    norm: str, *, steps: int = 100, restarts: int = 1, samples: int = 20, keep: KeepRule = KEEP_SERVED_MARGIN
-) -> ExpectationAutoPGD:
+def eot_sampled(norm: str, *, steps: int = 100, restarts: int = 1, samples: int = 20) -> ExpectationAutoPGD:
     """Return Auto-PGD on the expectation over fresh draws of a model that answers at random.
 
     Args:
@@ -197,9 +187,8 @@ def eot_sampled(
         steps: gradients of one restart.
         restarts: runs from a random point.
         samples: draws per gradient.
-        keep: which iterate is returned.
 
     Returns:
         A foolbox attack.
     """
-    return ExpectationAutoPGD(BALLS[norm], sampled_source(samples), steps=steps, restarts=restarts, keep=keep)
+    return ExpectationAutoPGD(BALLS[norm], sampled_source(samples), steps=steps, restarts=restarts)

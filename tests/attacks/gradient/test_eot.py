@@ -14,8 +14,9 @@ from foolbox.criteria import TargetedMisclassification
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.gradient import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS
-from attacks.gradient.eot import eot, eot_sampled, exact_source, expectation, sampled_source
+from attacks.gradient import KEEP_SURROGATE_LOSS
+from attacks.gradient.ball import BALLS
+from attacks.gradient.eot import ExpectationAutoPGD, eot, eot_sampled, exact_source, expectation, sampled_source
 from attacks.gradient.goal import Goal
 from attacks.gradient.members import members_left
 from attacks.targets import EnsembleModel, wrap
@@ -121,7 +122,7 @@ def test_points_stop_when_no_member_is_left(norm: str, five: EnsembleModel) -> N
     x = 0.5 + 0.2 * (torch.rand(60, 1, 1, 16) - 0.5)
     labels = model.member_answers(x)[0]
     epsilon = {"linf": 0.08, "l2": 0.25}[norm]
-    attack = eot(norm, steps=30, keep=KEEP_SERVED_MARGIN)
+    attack = eot(norm, steps=30)
     found = attack.run(model, x, labels, epsilon=epsilon)
     left = (model.member_answers(found) == labels).sum(0)
     before = (model.member_answers(x) == labels).sum(0)
@@ -143,7 +144,8 @@ def test_a_given_class_is_reached_by_all_members(five: EnsembleModel) -> None:
 def test_the_surrogate_rule_keeps_the_highest_expected_loss(five: EnsembleModel, held_out: Points) -> None:
     """Crafted for transfer, the loss of the mean rises for every point, and no point stops."""
     x, y = held_out.inputs[:6], held_out.labels[:6]
-    found = eot("linf", steps=5, chunk=2, keep=KEEP_SURROGATE_LOSS).run(five, x, y, epsilon=0.2)
+    attack = ExpectationAutoPGD(BALLS["linf"], exact_source(2), steps=5, keep=KEEP_SURROGATE_LOSS)
+    found = attack.run(five, x, y, epsilon=0.2)
     assert five.network.at_once == [2, 2, 1] * 5
     assert (_by_autograd(five, found, Goal(y))[0] > _by_autograd(five, x, Goal(y))[0]).all()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from foolbox.criteria import TargetedMisclassification
-from torch import nn
+from torch import Tensor, nn
 
 from attacks.gradient.eot import eot
 from attacks.gradient.greedy import greedy_members
@@ -94,6 +94,49 @@ def test_a_given_class_is_reached_by_all_members() -> None:
     targets = (model.answers(x) + 1) % 3
     found = greedy_members("linf", rounds=10).run(model, x, TargetedMisclassification(targets), epsilon=0.4)
     assert (model.member_answers(found) == targets).all(0).float().mean() > 0.7
+
+
+class Plane(nn.Module):
+    """Logits (margin, 0, -50), the margin linear in the means of the upper and lower half of the image."""
+
+    def __init__(self, offset: float, upper: float, lower: float) -> None:
+        super().__init__()
+        self.offset, self.slopes = offset, torch.tensor([upper, lower])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return `[batch 3]`."""
+        halves = (inputs.flatten(1) - 0.5).view(len(inputs), 2, -1).mean(2)
+        margin = self.offset + halves @ self.slopes
+        return torch.stack([margin, torch.zeros_like(margin), torch.full_like(margin, -50.0)], 1)
+
+
+def test_a_step_that_hurts_is_refused() -> None:
+    """Two members go up together, the third down, the fourth needs both halves: refusing the third gains the fourth."""
+    planes = [(1.0, -20.0, 0.0), (1.0, -20.0, 0.0), (1.0, 20.0, 0.0), (1.8, -20.0, -20.0)]
+    model = ensemble_of([Plane(*plane) for plane in planes], mode="random_member")
+    x, y = middle(3)
+    found = greedy_members("linf", rounds=1).run(model, x, y, epsilon=0.08)
+    assert (model.member_answers(found) == y).sum(0).tolist() == [1, 1, 1]
+
+
+class Curved(nn.Module):
+    """A margin that flattens towards its boundary, so that one linearised step falls short."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return `[batch 3]`."""
+        margin = 100 * (0.07 - (inputs.flatten(1) - 0.5).mean(1)) ** 2 - 0.01
+        return torch.stack([margin, torch.zeros_like(margin), torch.full_like(margin, -1.0)], 1)
+
+
+def test_a_step_that_loses_nothing_is_taken() -> None:
+    """The boundary is reached over several steps, the first of which turn no member."""
+    model = ensemble_of([Curved()], mode="random_member")
+    x, y = middle(2)
+    left = [
+        (model.member_answers(greedy_members("linf", rounds=rounds).run(model, x, y, epsilon=0.08)) == y).sum().item()
+        for rounds in (1, 5)
+    ]
+    assert left == [2, 0]
 
 
 def test_starting_points_are_where_it_begins() -> None:
