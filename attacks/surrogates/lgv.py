@@ -1,7 +1,9 @@
 """Weights collected around the stolen base by training on at a constant high rate: large geometric vicinity.
 
 Source: Gubri et al. (2022), arXiv:2207.13129. SGD with momentum from the trained weights, ten epochs, four snapshots
-per epoch; BatchNorm statistics move with the training and are collected as they are.
+per epoch; BatchNorm statistics move with the training and are collected as they are. The paper trains on the whole
+training set. A few hundred points move the weights farther than they teach them (ResNet-20, 400 images, one seed: 79 %
+of 200 held-out images right before, 52 to 64 % after the first epoch), and need not transfer better than the base does.
 """
 
 import copy

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from attacks.canonical import seed_from
 from attacks.data import LabelledData
 from attacks.surrogates import FORMS, FreshMembers, check_own_sample, form_digest, mean_of_pool, one_per_step, recipe_of
-from ensemble import Recipe, SymmetryEnsemble, tensor_digest
+from ensemble import Recipe, SymmetryEnsemble, generate, tensor_digest
 from ensemble.digests import state_digest
 from ensemble.errors import InputError
 from tests.attacks.conftest import Points
@@ -28,6 +29,15 @@ def test_the_same_seed_makes_the_same_bytes(fresh: FreshMembers, fresh_tensors: 
     other = dataclasses.replace(fresh, seed=6)
     assert other.digest != fresh.digest
     assert state_digest(other.prepare()) != state_digest(fresh_tensors)
+
+
+def test_members_are_those_that_the_recipe_generates(fresh: FreshMembers, fresh_tensors: dict[str, Tensor]) -> None:
+    """Generated directly with the target's recipe and the derived seed, they are the same, layer by layer in order."""
+    rng = torch.Generator().manual_seed(seed_from(fresh.digest, "generation"))
+    direct = generate(fresh.base, fresh.sample, members=3, recipe=fresh.recipe, rng=rng)
+    pool = fresh.from_state(fresh_tensors)
+    assert pool.digest == direct.digest
+    assert [layer.ref for layer in pool.layers] == [layer.ref for layer in direct.layers]
 
 
 def test_the_digest_names_all_that_members_are_made_from(fresh: FreshMembers, network: nn.Module) -> None:

@@ -59,7 +59,7 @@ def test_every_network_has_one_turn_per_pass_in_a_new_order() -> None:
     found = turns(per_step(), 20)
     passes = [tuple(found[start : start + 5]) for start in range(0, 20, 5)]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in passes)
-    assert len(set(passes)) > 1
+    assert len(set(passes[1:])) > 1
 
 
 def test_a_restart_repeats_the_order_and_a_seed_decides_it() -> None:
