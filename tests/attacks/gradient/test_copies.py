@@ -286,3 +286,19 @@ def test_of_a_surrogate_that_changes_the_last_iterate_is_returned(network: nn.Mo
         model, torch.rand(30, 1, 4, 4), torch.zeros(30, dtype=torch.int64), epsilon=0.1
     )
     assert torch.equal(found, shown[-1])
+
+
+def test_transforms_are_given_the_whole_unperturbed_batch(network: nn.Module) -> None:
+    """Whatever the iterates are, and whichever points are left: other images are clean, rows name each copy's own."""
+    given: list[Others] = []
+
+    def spy(images: Tensor, others: Others) -> Tensor:
+        given.append(others)
+        return images
+
+    model = NetworkModel(network, bounds=(-1.0, 1.0), classes=10)
+    origin, rows = torch.rand(6, 1, 8, 8), torch.tensor([4, 1])
+    iterates = origin[rows] + 0.1
+    Copies((Scales(3), spy)).mean_gradient(_loss, _attempt(model, origin, torch.arange(6)), iterates, rows)
+    assert torch.equal(given[0].images, origin + 1)
+    assert given[0].rows.tolist() == [4, 1, 4, 1, 4, 1]
