@@ -1,7 +1,7 @@
 """Suites are data: every row names things that exist.
 
-Seen to fail with: two rows of one id; a row of an unknown kind, knowledge, surrogate or radius; "others" not written out
-per mode; a random-serving row left in a deterministic mode; a row whose builder does not take its parameters.
+Seen to fail with: two rows of one id; a row of an unknown kind, knowledge, surrogate or radius; "others" not written
+out per mode; a random-serving row left in a deterministic mode; a builder that does not take its row's parameters.
 """
 
 import pytest

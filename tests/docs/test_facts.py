@@ -1,7 +1,7 @@
 """Tables of the documentation say what the code's own tables say.
 
-Seen to fail with: a check under another suite or with another rule, a check left out, an attack or recipe field renamed, a
-setting whose default changed, an error type or an exit code left out.
+Seen to fail with: a check under another suite or with another rule, a check left out, an attack or recipe field
+renamed, a setting whose default changed, an error type or an exit code left out.
 """
 
 import re
