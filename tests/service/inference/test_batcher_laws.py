@@ -98,12 +98,12 @@ async def play(arrivals: list[Arrival], device: Device, bounds: Bounds) -> list[
 ARRIVALS = st.lists(
     st.builds(
         Arrival,
-        pause=st.sampled_from([0.0, 0.0, 0.01, 0.3]),
+        pause=st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.3]),
         key=st.sampled_from(["a", "bb"]),
-        values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.5, 0.5, POISON]), min_size=1, max_size=11).map(tuple),
+        values=st.lists(st.integers(0, 48).map(lambda step: step / 64), min_size=1, max_size=11).map(tuple),
         priority=st.integers(0, 3),
-        timeout=st.sampled_from([0.05, 0.5, 5.0]),
-        leaves=st.sampled_from([None, None, None, 0.0, 0.02, 0.2]),
+        timeout=st.sampled_from([0.05, 0.5, 5.0, 5.0, 5.0]),
+        leaves=st.sampled_from([None, None, None, None, 0.0, 0.02, 0.2]),
     ),
     min_size=1,
     max_size=25,
