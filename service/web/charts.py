@@ -14,6 +14,7 @@ class Role(StrEnum):
     NOISE_ACCURACY = "weight_noise_equal_accuracy"
     SCRAMBLED = "scrambled_control"
     INDEPENDENT = "independent_ensemble"
+    CERTIFIED = "certified"
     OTHER = "other"
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from service.web import words
+from service.web.bracket import certified_series
 from service.web.charts import CurveChart, HeatMap, Point, Role, Series
 from service.web.tables import Table, table
 from service.web.view import Figure
@@ -32,10 +33,11 @@ def curve_chart(report: "EvaluationReport", threat: "ThreatModelResult") -> Curv
     """
     worst, raw = _curves(report, threat)
     members = sum(role_of(curve.target) is Role.MEMBER for curve in worst)
+    certified = certified_series(report, threat)
     return CurveChart(
         title=words.threat_title(threat.name),
         norm=threat.norm,
-        series=tuple(_series(curve, members) for curve in worst),
+        series=(*(_series(curve, members) for curve in worst), *([certified] if certified else [])),
         raw=tuple(_series(curve, members) for curve in raw),
         chance=report.data.chance_accuracy,
     )
@@ -66,8 +68,13 @@ def _curves(report: "EvaluationReport", threat: "ThreatModelResult") -> "tuple[l
     return worst, [curve for curve in curves if curve.attack != WORST and curve.target == served]
 
 
-def transfer_figures(transfer: "Transfer | None") -> tuple[Figure, ...]:
-    """Return the transfer rates as a heat map, and the gradient cosines where they were measured."""
+def transfer_figures(report: "EvaluationReport") -> tuple[Figure, ...]:
+    """Return the transfer rates as a heat map, and the gradient cosines where they were measured.
+
+    Args:
+        report: the evaluation.
+    """
+    transfer = report.transfer
     if transfer is None or not transfer.sources or not transfer.members:
         return ()
     rows = tuple(words.target_short(name) for name in transfer.sources)
@@ -78,18 +85,30 @@ def transfer_figures(transfer: "Transfer | None") -> tuple[Figure, ...]:
         "of the images that both networks answer correctly "
         "and that fool the one they were made on, the share that fools the other. "
         "A dash is a rate of fewer than 30 cases."
-    )
+    ) + _spread(report)
     alt = f"Heat map of transfer rates at {radius}, {len(rows)} by {len(columns)}; the numbers are in the table below."
     chart = HeatMap("Transfer rate", rows, columns, tuple(tuple(row) for row in transfer.rate))
     figures = [Figure(chart, caption, alt, _transfer_table(transfer))]
     if transfer.gradient_cosine:
-        cosine = HeatMap("Gradient cosine", columns, columns, tuple(tuple(row) for row in transfer.gradient_cosine))
-        numbers = ((name, *(f"{x:.2f}" for x in row)) for name, row in zip(columns, cosine.values, strict=False))
-        data = table("Mean cosine of input gradients", ("<Network", *columns), numbers)
+        names = tuple(words.target_short(f"member-{k}") for k in range(len(transfer.gradient_cosine)))
+        cosine = HeatMap("Gradient cosine", names, names, tuple(tuple(row) for row in transfer.gradient_cosine))
+        numbers = ((name, *(f"{x:.2f}" for x in row)) for name, row in zip(names, cosine.values, strict=True))
+        data = table("Mean cosine of the members' input gradients", ("<Network", *names), numbers)
         figures.append(
             Figure(cosine, "Mean cosine of the input gradients of two networks, times 100.", data.caption, data)
         )
     return tuple(figures)
+
+
+def _spread(report: "EvaluationReport") -> str:
+    """What the check of the matrix says of the rates between different members."""
+    numbers = next((check.numbers for check in report.checks if check.id == "E3"), {})
+    mean, least, largest = (numbers.get(name) for name in ("mean", "least", "largest"))
+    if not isinstance(mean, float) or not isinstance(least, dict) or not isinstance(largest, dict):
+        return ""
+    between = f"{words.percent(least.get('value'))} and {words.percent(largest.get('value'))}"
+    interval = words.interval(numbers.get("low"), numbers.get("high"))
+    return f" Between different members: mean {words.percent(mean)} {interval}, each between {between}."
 
 
 def _series(curve: "Curve", members: int) -> Series:

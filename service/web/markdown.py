@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from service.web import words
+from service.web.gallery import listing
 from service.web.tables import Table, escape, markdown, table
 from service.web.view import Check, Fact, RangeGroup, ReportView
 
@@ -31,10 +32,10 @@ def _blocks(view: ReportView) -> Iterator[str]:
         yield f"### {escape(threat.title)}"
         yield escape(threat.sentence)
         yield from (markdown(one.data) for one in threat.figures)
-        if threat.gains:
-            yield markdown(threat.gains)
+        yield from (markdown(one) for one in (threat.gains, threat.random) if one)
     yield "## Attacks"
     yield markdown(view.attacks)
+    yield from (markdown(one) for one in view.further)
     if view.transfer:
         yield "## Transfer"
         yield from (markdown(one.data) for one in view.transfer)
@@ -47,6 +48,10 @@ def _blocks(view: ReportView) -> Iterator[str]:
     if view.certificates:
         yield "## Certificates"
         yield markdown(view.certificates)
+    listed = listing(view.gallery)
+    if listed:
+        yield "## Gallery"
+        yield markdown(listed)
     for title, facts in (("Costs", view.costs), ("What was not run", view.not_run), ("Provenance", view.provenance)):
         if facts:
             yield f"## {title}"
@@ -64,8 +69,13 @@ def _ranges(groups: Iterable[RangeGroup], chance: float | None) -> Table:
 
 
 def _checks(caption: str, checks: Iterable[Check]) -> Table:
-    rows = [(one.id, one.status, one.rule, " · ".join(x for x in (one.reason, one.numbers) if x)) for one in checks]
+    rows = [(one.id, one.status, one.rule, _finding(one)) for one in checks]
     return table(caption, ("<Check", "<Status", "<Rule", "<Finding and numbers"), rows)
+
+
+def _finding(check: Check) -> str:
+    remedy = f"To do: {check.remedy}." if check.remedy else ""
+    return " · ".join(part for part in (check.reason, check.numbers, remedy) if part)
 
 
 def _fact(fact: Fact) -> str:

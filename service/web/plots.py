@@ -77,6 +77,7 @@ STROKES: Final[Mapping[Role, Stroke]] = {
     Role.NOISE_NORM: Stroke("#7a4fa3", (0, (3, 2, 1, 2, 1, 2)), "^", 1.5, True),
     Role.INDEPENDENT: Stroke("#8a6d00", (0, (8, 3)), "P", 1.5, True),
     Role.SCRAMBLED: Stroke("#6b7280", (0, (1, 1.6)), "X", 1.5, True),
+    Role.CERTIFIED: Stroke("#111827", (0, (4, 1, 1, 1)), "*", 1.3, True),
     Role.MEMBER: Stroke("#8fb3d4", "-", "", 0.7, False),
     Role.OTHER: Stroke("#4b5563", (0, (2, 2)), "v", 1.2, False),
 }

@@ -6,7 +6,7 @@ Neither torch nor the attack library is loaded: the model is only named for the 
 import base64
 from typing import TYPE_CHECKING
 
-from service.web import figures, plots, sections, summary, words
+from service.web import bracket, figures, gallery, plots, sections, summary, words
 from service.web.charts import CurveChart, HeatMap
 from service.web.markdown import render
 from service.web.policy import report_meta_policy
@@ -60,11 +60,13 @@ def view_of(report: "EvaluationReport") -> ReportView:
         chance=report.data.chance_accuracy,
         threats=_threats(report),
         attacks=sections.attacks(report),
-        transfer=figures.transfer_figures(report.transfer),
+        further=sections.further_attacks(report),
+        transfer=figures.transfer_figures(report),
         tally=sections.tally(report),
         families=sections.families(report),
         checks_not_run=sections.checks_not_run(report),
-        certificates=sections.certificates(report),
+        certificates=bracket.bracket(report),
+        gallery=gallery.exhibits(report),
         costs=sections.costs(report),
         not_run=sections.not_run(report),
         provenance=sections.provenance(report),
@@ -83,6 +85,7 @@ def _threats(report: "EvaluationReport") -> tuple[Threat, ...]:
             sentence=model.sentence,
             figures=(figures.curve_figure(report, model),),
             gains=sections.gains(model, report.headline.target),
+            random=sections.random_serving(model, report.headline.target),
         )
         for index, model in enumerate(report.threat_models)
     )

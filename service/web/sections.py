@@ -1,7 +1,7 @@
 """The body of a report after the charts: comparisons, attacks, checks, costs, provenance, limits."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from service.web import words
 from service.web.tables import Table, table
@@ -76,10 +76,11 @@ def attacks(report: "EvaluationReport") -> Table:
 
 def _attack_row(attack: "AttackResult", surrogates: dict[str, str], right: int) -> tuple[str, ...]:
     made_on = attack.surrogate_digest
+    named = attack.surrogate or (surrogates.get(made_on, words.short_digest(made_on)) if made_on else "")
     parameters = dict(attack.parameters) | ({"draws": attack.draws} if attack.draws > 1 else {})
     return (
         attack.id,
-        words.DASH if made_on is None else words.target_label(surrogates.get(made_on, words.short_digest(made_on))),
+        words.target_label(named) if named else words.DASH,
         attack.class_ + (f": {words.flat(parameters)}" if parameters else ""),
         f"{attack.fooled} of {right}",
         words.number(attack.unique_fooled),
@@ -87,6 +88,81 @@ def _attack_row(attack: "AttackResult", surrogates: dict[str, str], right: int) 
         words.number(attack.backwards),
         words.seconds(attack.seconds),
     )
+
+
+def further_attacks(report: "EvaluationReport") -> tuple[Table, ...]:
+    """Return what else was attacked: baselines, cold runs on part of the images, and what attackers made first."""
+    tables = []
+    if report.attacks_on_baselines:
+        titles = ("<Network", "<Attack", "<Class and parameters", "Fooled", "Forwards", "Backwards", "Time")
+        rows = [_baseline_row(attack) for attack in report.attacks_on_baselines]
+        tables.append(table("White-box attacks on the networks that the target is compared with", titles, rows))
+    if report.audits:
+        caption = "Cold runs on part of the images: from scratch, no image left out. They test the shortcuts above"
+        tables.append(
+            table(caption, ("<Attack", "<On", "<Class and parameters", "Radius", "Right", "Interval"), _cold(report))
+        )
+    if report.surrogates or report.baselines:
+        made = [
+            (one.name, one.kind, words.flat({**one.settings, **one.numbers}), one.digest) for one in report.surrogates
+        ]
+        made += [(one.name, "baseline", words.flat(one.numbers), one.digest) for one in report.baselines]
+        rows = [(words.target_label(name), kind, said, words.short_digest(digest)) for name, kind, said, digest in made]
+        caption = "Networks that attackers and baselines are made of"
+        tables.append(table(caption, ("<Name", "<Kind", "<Settings and numbers", "<Digest"), rows))
+    return tuple(tables)
+
+
+def _baseline_row(attack: "AttackResult") -> tuple[str, ...]:
+    return (
+        words.target_label(attack.on),
+        attack.id,
+        attack.class_ + (f": {words.flat(attack.parameters)}" if attack.parameters else ""),
+        words.number(attack.fooled),
+        words.number(attack.forwards),
+        words.number(attack.backwards),
+        words.seconds(attack.seconds),
+    )
+
+
+def _cold(report: "EvaluationReport") -> list[tuple[str, ...]]:
+    return [
+        (
+            audit.attack,
+            words.target_label(audit.target),
+            audit.class_ + (f": {words.flat(audit.parameters)}" if audit.parameters else ""),
+            f"{words.norm_label(audit.norm)} ≤ {words.epsilon(point.epsilon)}",
+            f"{point.k} of {point.n}",
+            words.interval(point.low, point.high),
+        )
+        for audit in report.audits
+        for point in audit.results
+    ]
+
+
+def random_serving(threat: "ThreatModelResult", target: str) -> Table | None:
+    """Return the exact expectations of random serving; None where the answer is not drawn.
+
+    Args:
+        threat: one of the report's threat models.
+        target: the served network's name.
+    """
+    rows = []
+    for result in threat.results:
+        if result.target == target and result.expected_accuracy is not None:
+            right, retry = result.all_members_right, result.retry or {}
+            rows.append(
+                (
+                    words.epsilon(result.epsilon),
+                    words.percent(result.expected_accuracy),
+                    words.DASH if right is None else f"{right.k} of {right.n}",
+                    *(words.percent(retry.get(requests)) for requests in ("1", "3", "10")),
+                )
+            )
+    if not rows:
+        return None
+    titles = ("Radius", "Expected accuracy", "All members right", "Wrong in 1", "in 3", "in 10 requests")
+    return table("One random member answers each request: exact expectations over the members", titles, rows)
 
 
 def tally(report: "EvaluationReport") -> tuple[tuple[str, int], ...]:
@@ -111,22 +187,8 @@ def checks_not_run(report: "EvaluationReport") -> tuple[Check, ...]:
 
 
 def _check(check: "CheckResult") -> Check:
-    return Check(check.id, check.status, check.rule, words.flat(check.numbers) if check.numbers else "", check.reason)
-
-
-def certificates(report: "EvaluationReport") -> Table | None:
-    """Return the certified shares; None where no certificate was computed."""
-    if not report.certificates:
-        return None
-    rows = [_certificate_row(item) for item in report.certificates]
-    caption = "Share of images certified, with Wilson 95 % intervals where the report gives them"
-    return table(caption, ("<Method", "ε", "Certified", "Time"), rows)
-
-
-def _certificate_row(item: dict[str, Any]) -> tuple[str, ...]:
-    certified = item.get("certified") or {}
-    count = f"{certified.get('k', words.DASH)} of {certified.get('n', words.DASH)}"
-    return (str(item.get("method")), words.epsilon(float(item["epsilon"])), count, words.seconds(item.get("seconds")))
+    numbers = words.flat(check.numbers) if check.numbers else ""
+    return Check(check.id, check.status, check.rule, numbers, check.reason, check.remedy)
 
 
 def costs(report: "EvaluationReport") -> tuple[Fact, ...]:

@@ -60,6 +60,7 @@ class Threat:
     sentence: str
     figures: tuple[Figure, ...]
     gains: Table | None
+    random: Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Check:
     rule: str
     numbers: str
     reason: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,27 @@ class CheckFamily:
 
     title: str
     checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture inside the page: its address (empty where there is none), a label of a word or two, and its words."""
+
+    source: str
+    label: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One attacked input: pictures, how it was made, and who answers what."""
+
+    title: str
+    kind: str
+    meaning: str
+    made: str
+    answers: str
+    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +124,13 @@ class ReportView:
     chance: float | None
     threats: tuple[Threat, ...]
     attacks: Table
+    further: tuple[Table, ...]
     transfer: tuple[Figure, ...]
     tally: tuple[tuple[str, int], ...]
     families: tuple[CheckFamily, ...]
     checks_not_run: tuple[Check, ...]
     certificates: Table | None
+    gallery: tuple[Exhibit, ...]
     costs: tuple[Fact, ...]
     not_run: tuple[Fact, ...]
     provenance: tuple[Fact, ...]
