@@ -13,14 +13,11 @@ from ensemble.errors import LevelsetError, UnknownName
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.repository import ModelRepository
 from service.errors import MalformedRequest, NotReady, UnknownModel, UnusableModel
-from service.inference.admission import Admission, Bounds
-from service.inference.batcher import Batcher
 from service.inference.device import DeviceThread
-from service.inference.plans import FastestPlan
-from service.inference.served import Address, Counting, Runner, Served
+from service.inference.loading import start_serving
+from service.inference.served import Address, Served
 from service.inference.statistics import ViewStatistics
 from service.inference.views import View, parse_view
-from service.inference.warming import warm_up
 from service.observability.instruments import Instruments
 from service.settings import Settings
 
@@ -227,33 +224,12 @@ class ModelPool:
         try:
             info = await self._on_disk(self._repository.info, name, version)
             model = await self._on_disk(self._repository.load, name, version, settings.device)
-            runner = Runner(model, self._device, settings.device, FastestPlan())
-            costs = await self._device.run(warm_up, runner, info, max_rows=settings.max_rows)
+            found = await start_serving(info, model, self._device, settings, self._instruments)
         except Exception as error:
             self._broken[name, version] = DAMAGED
             LOG.warning("model %s version %s is not served: %s", name, version, error)
             return
-        statistics: dict[View, ViewStatistics] = {}
-        bounds = _bounds(settings)
-        batcher = Batcher(
-            runner,
-            bounds,
-            observer=Counting(name, statistics, self._instruments),
-            admission=Admission(bounds, costs),
-        )
-        batcher.start()
-        mode = settings.serving_modes.get(name, "prob")
-        self._served[name, version] = Served(info, batcher, runner.fastest, mode, statistics, self._instruments)
+        self._served[name, version] = found
 
     async def _on_disk(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, lambda: call(*arguments))
-
-
-def _bounds(settings: Settings) -> Bounds:
-    return Bounds(
-        settings.max_rows,
-        settings.queue_rows,
-        settings.queue_bytes,
-        settings.queue_timeout,
-        settings.max_queue_delay,
-    )
