@@ -1,7 +1,7 @@
 """The comparisons that a gain must win are fair: as much accuracy lost, the same points, the same way of serving.
 
-Seen to fail with: the accuracy of the base in place of the ensemble's; another Z at each factor; the smallest factor
-taken; the tolerance at five points; member accuracy averaged in the mode `prob`; a mean of logits for independents.
+Seen to fail with: the accuracy of the base in place of the ensemble's; another Z at each factor; the tolerance at five
+points; member accuracy averaged in the mode `prob`; a mean of logits for independents.
 """
 
 import pytest
