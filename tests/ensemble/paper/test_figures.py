@@ -2,7 +2,7 @@
 
 Seen to fail when: U and V share a seed in the corrected track; the baseline of the published change is step 0; the
 drift is compared at equal steps in place of equal times; the ReLU integral takes all of x²/2 in figure 5;
-`at_unit_quantity` divides both layers; the orbit of figure 9 is moved by 2 q; the Hessian is that of the mean square in
+`at_unit_quantity` divides both layers; the unit of figure 9 is moved by 2 q; the Hessian is that of the mean square in
 both tracks; the radial starts scale only one layer; `steps_to` takes the record before the crossing.
 """
 
