@@ -22,7 +22,7 @@ VANISHED = 1e-12
 #: Points and directions of the finite differences.
 POINTS, DIRECTIONS = 64, 8
 #: The step of the finite differences and the jitter that leaves kinks behind, per coordinate, in widths of the box.
-STEP, JITTER = 1e-6, 1e-3
+STEP, JITTER = 1e-7, 1e-3
 #: Draws of the loss landscape, and the radius of its ball as a share of the headline.
 DRAWS, SMALL = 100, 0.1
 

@@ -20,7 +20,7 @@ MOST = 200
 #: Seconds after which a certificate is given up.
 PATIENCE = 600.0
 IBP = "IBP"
-INHERITED = "IBP of the base, inherited by exact symmetries"
+INHERITED = "IBP, inherited from the base"
 
 
 def certify(

@@ -39,7 +39,7 @@ def _row(report: "EvaluationReport", item: dict[str, Any]) -> tuple[str, ...]:
     attacked = _under_attack(report, target, norm, epsilon)
     clean = next((one.clean_accuracy for one in report.clean if one.target == target), None)
     return (
-        words.target_label(target) if target else words.DASH,
+        _network(target, str(item.get("method"))),
         str(item.get("method")),
         f"{words.norm_label(norm)} ≤ {radius}" if norm else radius,
         f"{count if count is not None else words.DASH} of {n if n is not None else words.DASH}",
@@ -48,6 +48,13 @@ def _row(report: "EvaluationReport", item: dict[str, Any]) -> tuple[str, ...]:
         words.percent(clean.value) if clean else words.DASH,
         words.seconds(item.get("seconds")),
     )
+
+
+def _network(target: str, method: str) -> str:
+    """What an exact symmetry inherits belongs to the ensembles of the null test, not to a judge of this report."""
+    if "inherited" in method:
+        return "exact-symmetry ensembles"
+    return words.target_label(target) if target else words.DASH
 
 
 def _under_attack(report: "EvaluationReport", target: str, norm: str, epsilon: float) -> "Proportion | None":

@@ -67,3 +67,5 @@ class HeatMap:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
+    across: str = "judged on"
+    down: str = "crafted on"

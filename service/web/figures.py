@@ -91,7 +91,8 @@ def transfer_figures(report: "EvaluationReport") -> tuple[Figure, ...]:
     figures = [Figure(chart, caption, alt, _transfer_table(transfer))]
     if transfer.gradient_cosine:
         names = tuple(words.target_short(f"member-{k}") for k in range(len(transfer.gradient_cosine)))
-        cosine = HeatMap("Gradient cosine", names, names, tuple(tuple(row) for row in transfer.gradient_cosine))
+        values = tuple(tuple(row) for row in transfer.gradient_cosine)
+        cosine = HeatMap("Gradient cosine", names, names, values, across="gradient of", down="gradient of")
         numbers = ((name, *(f"{x:.2f}" for x in row)) for name, row in zip(names, cosine.values, strict=True))
         data = table("Mean cosine of the members' input gradients", ("<Network", *names), numbers)
         figures.append(

@@ -58,8 +58,8 @@ def _answers(item: "GalleryItem") -> str:
     if not item.member_labels:
         return said
     votes = Counter(item.member_labels).most_common()
-    counts = ", ".join(f"{count} × {label}" for label, count in votes)
-    return f"{said}, members {counts}"
+    counts = ", ".join(f"{count} {'says' if count == 1 else 'say'} {label}" for label, count in votes)
+    return f"{said}; of the members {counts}"
 
 
 def source(text: str) -> str:

@@ -123,7 +123,7 @@ def test_an_exact_symmetry_inherits(base: NetworkModel, held_out: Points) -> Non
     made = certify(base, held_out.inputs, held_out.labels, [THREAT], points=range(10), target="base", deviation=1e-4)
     passed_on = inherited(made)
     assert [item.flags for item in passed_on] == [item.flags for item in made]
-    assert {item.method for item in passed_on} == {"IBP of the base, inherited by exact symmetries"}
+    assert {item.method for item in passed_on} == {"IBP, inherited from the base"}
 
 
 def test_a_contradiction_is_an_error() -> None:

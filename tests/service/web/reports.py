@@ -9,11 +9,21 @@ from attacks.report import EvaluationReport
 from tests.service.web.samples import HOSTILE
 
 SAMPLE = Path(__file__).parent / "report-1.0.json"
+#: The standard suite on a small digits classifier with three members, 40 points certified.
+STANDARD = Path(__file__).parent / "report-1.2.json"
 
 
 def sample() -> EvaluationReport:
     """Return the report that `make_sample` wrote: the demo's ensemble under the quick suite."""
     return EvaluationReport.model_validate_json(SAMPLE.read_bytes())
+
+
+def standard(change: Callable[[Any], None] | None = None) -> EvaluationReport:
+    """Return a report of the standard suite, its JSON document changed in place by a function if there is one."""
+    document = json.loads(STANDARD.read_bytes())
+    if change is not None:
+        change(document)
+    return EvaluationReport.model_validate(document)
 
 
 def changed(change: Callable[[Any], None]) -> EvaluationReport:
