@@ -166,6 +166,7 @@ def test_fooled_points_leave_and_restarts_see_survivors(network: nn.Module, held
     sizes = [len(seen) for seen in model.seen[1:]]
     assert sizes[0] == right
     assert sizes == sorted(sizes, reverse=True)
+    assert sizes[4] < sizes[0]
     assert len(sizes) == 2 * 9
     held = int((network(found).argmax(1) == y).sum())
     assert 0 < held <= sizes[9] < right
