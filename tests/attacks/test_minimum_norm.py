@@ -1,7 +1,7 @@
 """Minimum-norm attacks at a fixed radius, on linear networks whose nearest boundary is known in closed form.
 
-Seen to fail with: points beyond the radius passed on; NaN passed on; zeros of a failed search judged as they are;
-overshoot of one; targeted criteria let through to DeepFool; foolbox's own projection in L2.
+Seen to fail with: points beyond the radius passed on; NaN passed on; overshoot of one; targeted criteria
+let through to DeepFool; foolbox's own projection in L2.
 """
 
 from collections.abc import Callable

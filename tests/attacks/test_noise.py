@@ -1,7 +1,7 @@
 """Noise has the size it is asked for, also beside the border of the box.
 
 Seen to fail with: the L1 noise scaled before clipping only; signs all positive; sizes uniform in place of exponential;
-the last bend taken for the first; Gaussian noise offered in Linf.
+the first bend taken for the right one; Gaussian noise offered in Linf.
 """
 
 from typing import Any
