@@ -129,6 +129,10 @@ def headline(findings: Findings, models: list[ThreatModelResult], status: Status
     target, base = findings.target, BASE
     robust = {name: proportion(findings.robust(0, HEADLINE, name)[-1]) for name in findings.judges(HEADLINE)}
     clean = {name: proportion(findings.clean[name]) for name in robust}
+    expected = next(
+        (item.expected_accuracy for item in model.results if (item.target, item.epsilon) == (target, threat.headline)),
+        None,
+    )
     attacks = len({run.id for run in findings.runs_on(0, HEADLINE, target)})
     sentence = headline_sentence(
         status,
@@ -139,6 +143,7 @@ def headline(findings: Findings, models: list[ThreatModelResult], status: Status
         attacks=attacks,
         robust=(robust[target], robust[base]),
         noise=robust.get(EQUAL_ACCURACY),
+        expected=expected,
         clean=(clean[target], clean[base]),
         chance=findings.chance / findings.n,
         outcome=model.outcome,
@@ -158,4 +163,5 @@ def headline(findings: Findings, models: list[ThreatModelResult], status: Status
         limits=LIMITS,
         noise_robust_accuracy=robust.get(EQUAL_ACCURACY),
         noise_clean_accuracy=clean.get(EQUAL_ACCURACY),
+        expected_accuracy=expected,
     )

@@ -78,6 +78,7 @@ class Headline(Part):
     limits: str
     noise_robust_accuracy: Proportion | None = since("1.2", None)
     noise_clean_accuracy: Proportion | None = since("1.2", None)
+    expected_accuracy: float | None = since("1.2", None)
 
 
 class Subject(Part):

@@ -38,6 +38,7 @@ def headline_sentence(
     attacks: int,
     robust: tuple[Proportion, Proportion],
     noise: Proportion | None,
+    expected: float | None,
     clean: tuple[Proportion, Proportion],
     chance: float,
     outcome: str,
@@ -53,6 +54,7 @@ def headline_sentence(
         attacks: how many attacks the worst case is over.
         robust: accuracy of (target, base) under attack.
         noise: accuracy of weight noise of equal clean accuracy, None where it was not run.
+        expected: expected accuracy of one request where a random member answers, else None.
         clean: clean accuracy of (target, base).
         chance: the best constant answer.
         outcome: of the comparison.
@@ -60,10 +62,11 @@ def headline_sentence(
     Returns:
         The filled template.
     """
+    drawn = "" if expected is None else f" with every member right, {percent(expected)} of requests in expectation,"
     noisy = "was not run" if noise is None else f"keeps {interval(noise)}"
     return (
         f"[{status.label}] On n = {robust[0].n} images, {norm} <= {radius}, the served {target} keeps "
-        f"{interval(robust[0])} under {model} ({attacks} attacks); the base network keeps {interval(robust[1])}, "
-        f"equal-accuracy weight noise {noisy}, chance {percent(chance)}. "
+        f"{interval(robust[0])}{drawn} under {model} ({attacks} attacks); the base network keeps "
+        f"{interval(robust[1])}, equal-accuracy weight noise {noisy}, chance {percent(chance)}. "
         f"Clean accuracy {interval(clean[0])} against {interval(clean[1])}. Outcome: {outcome}. {LIMITS}"
     )

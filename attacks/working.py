@@ -83,10 +83,10 @@ def cascade(shard: "Shard", evaluation: Evaluation) -> Result:
     starts = [
         crafting.made_elsewhere(evaluation, row, shard.threat, shard.start, shard.stop).draws[0].examples
         for row in evaluation.start_rows(shard.threat)
+        if not evaluation.workshop.failure(row.surrogate)
     ]
-    run.run(
-        steps_of(evaluation, shard.judge, shard.threat), starts, lambda name, rung: seed_from(shard.seed, name, rung)
-    )
+    steps = steps_of(evaluation, shard.judge, shard.threat)
+    run.run(steps, starts, lambda name, rung: seed_from(shard.seed, name, rung))
     kept = keep(run.examples, evaluation.examples_folder)
     return {"runs": cascade_records(shard.judge, evaluation.jury.members_of(shard.judge), run, kept)}
 

@@ -64,6 +64,7 @@ class Workshop:
         self._folder = folder
         self._rows = {row.name: row for row in suite.surrogates}
         self._reasons = {row.name: self._check(row) for row in suite.surrogates}
+        self._failures: dict[str, str] = {}
         self._tensors: Shelf[Tensors] = Shelf(HELD)
         self._surrogates: Shelf[Surrogate] = Shelf(HELD)
 
@@ -106,6 +107,11 @@ class Workshop:
         """
         if name == BASE:
             return ""
+        if name not in self._failures:
+            self._failures[name] = self._try(name)
+        return self._failures[name]
+
+    def _try(self, name: str) -> str:
         try:
             self._tensors_of(self._material(self._rows[name]))
         except (ArtifactError, ModelFailure, OutOfMemory):

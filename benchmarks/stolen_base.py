@@ -126,6 +126,11 @@ def _rows(report: EvaluationReport) -> list[dict[str, object]]:
                 | raw.model_dump(include={"k", "n", "value", "low", "high"})
                 for raw in result.raw
             ]
+            # White-box attacks run as one cascade: what all of them leave is stated, not each for itself.
+            rows.append(
+                {"attack": f"worst case, {model.name}", "epsilon": result.epsilon, "target": result.target}
+                | result.robust_accuracy.model_dump(include={"k", "n", "value", "low", "high"})
+            )
     return rows
 
 

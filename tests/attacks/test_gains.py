@@ -1,17 +1,18 @@
 """Which word a comparison allows.
 
 Seen to fail with: the raw p value in place of Holm's; the mdg ignored; VOID not first; LOSS read from the wrong tail;
-no mdg explained by n where it is the discordant points that are few.
+no mdg explained by n where it is the discordant points that are few; GAIN from four draws, from a least gain of nought,
+without equal-accuracy noise, or by the mean over draws; equal-norm noise that decides for a gain.
 """
 
 import pytest
 
-from attacks.gains import HIGHER, LOSS, NO_CLAIM, VOID, Comparison, judge, outcome_of
+from attacks.gains import HIGHER, LEAST_DRAWS, LOSS, NO_CLAIM, NOT_COMPARED, VOID, Comparison, judge, outcome_of
 from attacks.statistics import minimum_detectable_gain, paired_gain
 
 
-def _comparison(over: str, outcome: str) -> Comparison:
-    return Comparison(0, "stolen_base", 0, over, paired_gain(0, 0, 100), 1.0, 0.05, outcome)
+def _comparison(over: str, outcome: str, per_draw: tuple[float, ...] = (0.1,)) -> Comparison:
+    return Comparison(0, "stolen_base", 0, over, paired_gain(0, 0, 100), 1.0, 0.05, outcome, per_draw)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,33 @@ def test_the_outcome_of_a_model_is_its_weakest_comparison(base: str, noise: str,
     """One baseline that is not beaten decides; beating both still claims nothing without equal-accuracy noise."""
     found = outcome_of([_comparison("base", base), _comparison("weight_noise_equal_norm", noise)])
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("base", "noise", "expected"),
+    [
+        ((0.1,) * LEAST_DRAWS, (0.1, 0.1, 0.1, 0.1, 0.02), "GAIN (at least 2.0 points over 5 group draws)"),
+        ((0.1,) * (LEAST_DRAWS - 1), (0.1,) * LEAST_DRAWS, "NO CLAIM (group draws judged: 4, needed: 5)"),
+        ((0.9, 0.9, 0.9, 0.9, 0.0), (0.1,) * LEAST_DRAWS, "NO CLAIM (the least gain over 5 group draws is 0.0 points)"),
+        ((0.9, 0.9, 0.9, 0.9, -0.1), (0.1,) * 5, "NO CLAIM (the least gain over 5 group draws is -10.0 points)"),
+    ],
+)
+def test_a_gain_needs_every_draw(base: tuple[float, ...], noise: tuple[float, ...], expected: str) -> None:
+    """Both decisive baselines HIGHER, five draws, and the least of their gains above nought."""
+    found = outcome_of([_comparison("base", HIGHER, base), _comparison("weight_noise_equal_accuracy", HIGHER, noise)])
+    assert found == expected
+
+
+def test_equal_norm_noise_can_lose_a_claim_but_not_win_it() -> None:
+    """A straw man decides nothing for the target; being worse than it is a loss all the same."""
+    draws = (0.1,) * LEAST_DRAWS
+    decisive = [_comparison("base", HIGHER, draws), _comparison("weight_noise_equal_accuracy", HIGHER, draws)]
+    undecided = _comparison("weight_noise_equal_norm", "NO DETECTABLE GAIN (mdg = 5.0 points)")
+    assert outcome_of([*decisive, undecided]).startswith("GAIN")
+    assert outcome_of([*decisive, _comparison("weight_noise_equal_norm", LOSS)]) == LOSS
+    assert outcome_of([decisive[0], _comparison("weight_noise_equal_norm", HIGHER, draws)]) == NO_CLAIM
+
+
+def test_what_was_not_compared_is_not_an_outcome() -> None:
+    """Queries to the target alone say nothing about a gain."""
+    assert outcome_of([]) == NOT_COMPARED

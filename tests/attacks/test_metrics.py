@@ -2,7 +2,8 @@
 
 Seen to fail with: `robust_flags` without the accumulation over epsilons, without `& clean`, with the minimum of means;
 `attack_success_rate` over all points; `transfer_rate` without the condition on the target; `leak_flags` with its sides
-swapped; a threshold of 0 in `rate`.
+swapped; a threshold of 0 in `rate`; `random_serving` with the minimum of means, without the clean input, with larger radii
+counted, with members' verdicts joined by "or", with r q in place of q to the power r.
 """
 
 from typing import Any
@@ -20,6 +21,7 @@ from attacks.metrics import (
     chance_count,
     discordant,
     leak_flags,
+    random_serving,
     rate,
     robust_flags,
     transfer_rate,
@@ -108,3 +110,26 @@ def test_discordant_pairs_are_ordered() -> None:
     first, second = np.array([True, True, False, True]), np.array([False, True, True, False])
     found: Any = discordant(first, second)
     assert found == (2, 1)
+
+
+MEMBERS = 3
+
+
+@given(
+    arrays(np.bool_, (MEMBERS, POINTS)),
+    st.lists(arrays(np.bool_, (MEMBERS, RUNGS, POINTS)), max_size=3),
+    st.integers(0, RUNGS - 1),
+)
+def test_random_serving_is_judged_by_the_exact_expectation(clean: Flags, runs: list[Flags], rung: int) -> None:
+    """Point by point the attack, at this radius or below, that leaves the smallest share of right members."""
+    shares = []
+    for point in range(POINTS):
+        candidates = [clean[:, point]] + [run[:, lower, point] for run in runs for lower in range(rung + 1)]
+        shares.append(min(sum(right) / MEMBERS for right in candidates))
+    found = random_serving(clean, runs, rung)
+    assert found.expected_accuracy == pytest.approx(sum(shares) / POINTS)
+    assert found.all_members_right.tolist() == [share == 1 for share in shares]
+    for count, wrong in found.retry.items():
+        assert wrong == pytest.approx(sum(1 - share**count for share in shares) / POINTS)
+    assert list(found.retry) == [1, 3, 10]
+    assert found.retry[1] == pytest.approx(1 - found.expected_accuracy)
