@@ -8,13 +8,17 @@ points attacked; queries of the start not counted.
 
 from typing import Any
 
+import eagerpy as ep
 import pytest
 import torch
 from foolbox.attacks import HopSkipJumpAttack
 from foolbox.criteria import Misclassification, TargetedMisclassification
+from foolbox.distances import l2
 from torch import Tensor, nn
 
+from attacks.gradient.goal import Goal
 from attacks.query import boundary, hopskipjump
+from attacks.query.decision import Witness
 from attacks.query.hopskipjump import OnePointHopSkipJump
 from attacks.targets import NetworkModel, wrap
 from attacks.threat import measure
@@ -180,6 +184,19 @@ def test_the_nearest_example_seen_is_returned() -> None:
         asked = torch.cat(seen)
         examples = asked[model.answers(asked) != labels]
         assert measure("l2", found - x) <= measure("l2", examples - x).min() + 1e-9
+
+
+def test_a_witness_keeps_the_nearest_of_all_batches() -> None:
+    """A later, farther example does not replace it, and an answer that is no example counts as a query only."""
+    origin = torch.zeros(1, 2)
+    witness = Witness(Goal(torch.tensor([0])), origin, l2, 100, None)
+    wrong, right = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
+    near, far, own = torch.tensor([[0.1, 0.0]]), torch.tensor([[0.5, 0.0], [0.4, 0.0]]), torch.tensor([[0.01, 0.0]])
+    for asked, answer in ((far, wrong), (near, wrong), (far, wrong), (own, right)):
+        witness(ep.astensor(asked), ep.astensor(answer.expand(len(asked), 2)))
+    assert torch.equal(witness.nearest, near)
+    assert witness.reach == pytest.approx(0.1)
+    assert witness.used == 6
 
 
 class Constant(nn.Module):
