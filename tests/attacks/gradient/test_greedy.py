@@ -119,6 +119,15 @@ def test_a_step_that_hurts_is_refused() -> None:
     assert (model.member_answers(found) == y).sum(0).tolist() == [1, 1, 1]
 
 
+def test_the_best_example_on_the_way_is_returned() -> None:
+    """Turning the second member gives the first one back, surer than the second was before: the first turn is kept."""
+    model = ensemble_of([Trap(3.0, 60.0, -5.0), Trap(1.0, -20.0, -5.0)], mode="random_member")
+    x, y = middle(2)
+    found = greedy_members("linf", rounds=1).run(model, x, y, epsilon=0.08)
+    assert (model.member_answers(found)[0] != y).all()
+    assert (model.member_answers(found)[1] == y).all()
+
+
 class Curved(nn.Module):
     """A margin that flattens towards its boundary, so that one linearised step falls short."""
 
