@@ -166,6 +166,7 @@ def _extreme_ratio(factor: Tensor, iterations: int = 30) -> float:
 
 
 def _factorise(gram: Tensor) -> Tensor:
+    factor: Tensor
     factor, status = torch.linalg.cholesky_ex(gram)
     if int(status) != 0:
         raise CalibrationError(
