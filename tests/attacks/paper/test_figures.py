@@ -66,6 +66,8 @@ def test_figure_10_at_a_small_scale_is_the_base_and_at_a_large_one_is_not(report
     assert numbers["mean_softmax"]["scale 0.0001"]["5 members"] == pytest.approx(numbers["base"])
     assert numbers["mean_softmax"]["scale 20"]["5 members"] != pytest.approx(numbers["base"])
     assert set(numbers["majority_vote"]) == set(numbers["mean_softmax"])
+    by_name = {row.quantity: row.ours for row in reports[10].comparisons}
+    assert by_name["scale 0.0001, group minus original"] == "0.000 [0.000, 0.000]"  # each seed against its own base
     assert reports[10].comparisons[0].official == "0.442 to 0.594 over cells"
     assert any("sign agrees" in row.verdict for row in reports[10].comparisons)
 
