@@ -74,11 +74,13 @@ def parse_infer(body: bytes, signature: Signature, *, max_rows: int, json_length
         )
     text = body if json_length is None else body[:json_length]
     message = read_message(text, signature)
-    tensors = _blobs(message, memoryview(body)[len(text) :])
-    if len(tensors) != 1:
+    rest = memoryview(body)[len(text) :]
+    _check_sizes(message, rest)
+    if len(message.inputs) != 1:
         names = [spec.name for spec in signature.inputs]
-        refuse("inputs", f"exactly one of the tensors {names}", [head.name[:80] for head, _ in tensors])
-    rows = read_rows(*tensors[0], signature, max_rows=max_rows)
+        refuse("inputs", f"exactly one of the tensors {names}", [head.name[:80] for head in message.inputs])
+    (head,) = message.inputs
+    rows = read_rows(head, None if head.binary_bytes is None else rest, signature, max_rows=max_rows)
     return InferRequest(message.id, rows, message.outputs, message.binary_outputs, message.options)
 
 
@@ -133,22 +135,14 @@ def _raw_row(body: bytes, signature: Signature, max_rows: int) -> InferRequest:
     return InferRequest(None, rows, names, frozenset(names), Options(binary_output=True))
 
 
-def _blobs(message: Message, rest: memoryview) -> list[tuple[TensorHead, memoryview | None]]:
-    """Return each input with its share of the binary part, which they must use up."""
+def _check_sizes(message: Message, rest: memoryview) -> None:
+    """Refuse a binary part that its tensors do not use up."""
     announced = sum(head.binary_bytes or 0 for head in message.inputs)
     if announced != len(rest):
         raise MalformedRequest(
             f"request: expected {announced} bytes behind the JSON part, the sum of `binary_data_size`, got "
             f"{len(rest)}; correct {HEADER} or the sizes"
         )
-    found: list[tuple[TensorHead, memoryview | None]] = []
-    for head in message.inputs:
-        if head.binary_bytes is None:
-            found.append((head, None))
-        else:
-            found.append((head, rest[: head.binary_bytes]))
-            rest = rest[head.binary_bytes :]
-    return found
 
 
 def _little_endian(values: Array) -> bytes:

@@ -54,11 +54,6 @@ def split_elements(blob: memoryview, count: int, what: str) -> list[memoryview]:
     while start < len(blob) and len(elements) < count:
         length = int.from_bytes(blob[start : start + _LENGTH], "little")
         end = start + _LENGTH + length
-        if start + _LENGTH > len(blob) or end > len(blob):
-            raise MalformedRequest(
-                f"{what}: expected element {len(elements)} within {len(blob)} bytes, got a length of {length} at byte "
-                f"{start}; send a 32-bit little-endian length before each element"
-            )
         elements.append(blob[start + _LENGTH : end])
         start = end
     if len(elements) != count or start != len(blob):

@@ -1,6 +1,8 @@
 """Laws of the batcher in virtual time: any interleaving of arrivals, sizes, keys, priorities, deadlines and departures.
 
-Seen to fail: PENDING
+Seen to fail: results sliced one row off; a failing execution failing all in it; a deadline kept late; bytes not given
+back; rows not taken again after they did not fit; keys mixed; executions above `max_rows`; no ageing; the running
+execution left out of the prediction; a deadline compared with the wait alone; the delay kept although a deadline comes.
 """
 
 import asyncio

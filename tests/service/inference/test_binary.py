@@ -1,7 +1,7 @@
 """Infer bodies with a binary part: values survive both ways, and sizes that do not add up are refused.
 
-Seen to fail: blobs taken in the order of names; the sum of the sizes not compared with the body; the product of the
-shape not compared with the size; a BYTES length beyond the end sliced short; big-endian output.
+Seen to fail: the sum of the sizes not compared with the body; the product of the shape not compared with the size; a
+BYTES length beyond the end sliced short; big-endian output.
 """
 
 import io
