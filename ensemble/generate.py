@@ -5,13 +5,13 @@ activations as target, so that what one site misses the next one corrects (docs/
 used: crafted calibration inputs are made against the base's own prediction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ensemble.builder import Builder
+from ensemble.builder import Builder, Member
 from ensemble.crafting import craft
 from ensemble.digests import network_digest, tensor_digest
 from ensemble.errors import CalibrationError, InputError
@@ -73,38 +73,101 @@ def generate(
         NoSiteError: the network has no site.
         CalibrationError: a refit cannot be trusted, for example with fewer rows than it has regressors.
     """
+    preparation = prepare(network, calibration, members=members, recipe=recipe, rng=rng, progress=progress)
+    return preparation.assemble([preparation.member(index) for index in range(preparation.candidates)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preparation:
+    """What is done once before any member is built; members are then built one by one, in any order or process.
+
+    Attributes:
+        network: the base.
+        calibration: clean inputs `[n ...]`.
+        members: how many the ensemble will have.
+        builder: what builds one, its scale fitted.
+        trials: scales that were tried.
+        seed: initial seed of the generator.
+        member_seeds: seed of every candidate, spare ones last.
+    """
+
+    network: nn.Module
+    calibration: Tensor
+    members: int
+    builder: Builder
+    trials: tuple[ScaleTrial, ...]
+    seed: int
+    member_seeds: tuple[int, ...]
+
+    @property
+    def candidates(self) -> int:
+        """Return how many members are built before the most diverse are kept."""
+        return len(self.member_seeds)
+
+    def member(self, index: int) -> Member:
+        """Return candidate `index`, whatever came before it.
+
+        Raises:
+            CalibrationError: every draw failed its gates, or a refit cannot be trusted.
+        """
+        return self.builder.member(index, torch.Generator().manual_seed(self.member_seeds[index]))
+
+    def assemble(self, built: Sequence[Member]) -> SymmetryEnsemble:
+        """Return the ensemble of all candidates, given in order.
+
+        Raises:
+            InputError: not all candidates were given.
+        """
+        if len(built) != self.candidates:
+            raise InputError(f"members: expected {self.candidates} candidates, got {len(built)}; build the others")
+        ensemble = self._joined(built)
+        if self.candidates > self.members:
+            kept = most_diverse(gradient_similarity(ensemble, self.calibration[:SELECTION_INPUTS]), self.members)
+            built = [built[index] for index in kept]
+            ensemble = self._joined(built)
+        return ensemble.with_generation(
+            Generation(
+                recipe=self.builder.recipe,
+                seed=self.seed,
+                calibration_rows=self.calibration.shape[0],
+                calibration_digest=tensor_digest(self.calibration),
+                base_digest=network_digest(self.network),
+                sites=tuple(member.sites for member in built),
+                agreement=_agreement(self.network, ensemble, self.calibration),
+                redraws=tuple(redraw for member in built for redraw in member.redraws),
+                scale_trials=self.trials,
+                candidates=self.candidates,
+            )
+        )
+
+    def _joined(self, built: Sequence[Member]) -> SymmetryEnsemble:
+        return SymmetryEnsemble.from_members(self.network, self.calibration, [member.layers for member in built])
+
+
+def prepare(
+    network: nn.Module,
+    calibration: Tensor,
+    *,
+    members: int = 8,
+    recipe: Recipe | None = None,
+    rng: torch.Generator,
+    progress: ProgressCallback | None = None,
+) -> Preparation:
+    """Return what `generate` does once before it builds members; arguments and errors are those of `generate`."""
     settings = Recipe() if recipe is None else recipe
     _check_kinds(network, settings, rng)
     _check(calibration, members, settings)
     traced = trace(network, calibration)
     sites = sites_of(traced)[-(settings.last_sites or 0) :]
-    report = _Reporter(progress, total=1 + (members + settings.spare_members) * len(sites))
+    candidates = members + settings.spare_members
+    report = _Reporter(progress, total=1 + candidates * len(sites))
     seed = rng.initial_seed()
     inputs = _with_crafted(network, calibration, settings, rng)
     report.step(f"crafted {inputs.shape[0] - calibration.shape[0]} calibration inputs on the base")
-    builder = Builder(traced, sites, calibration, inputs, settings, report.step)
-    builder, trials = fit_scale(network, builder, rng)
-    # One generator per member: member k does not depend on how many come after it.
-    built = [builder.member(index, _child(rng)) for index in range(members + settings.spare_members)]
-    if settings.spare_members:
-        candidates = SymmetryEnsemble.from_members(network, calibration, [member.layers for member in built])
-        kept = most_diverse(gradient_similarity(candidates, calibration[:SELECTION_INPUTS]), members)
-        built = [built[index] for index in kept]
-    ensemble = SymmetryEnsemble.from_members(network, calibration, [member.layers for member in built])
-    return ensemble.with_generation(
-        Generation(
-            recipe=builder.recipe,
-            seed=seed,
-            calibration_rows=calibration.shape[0],
-            calibration_digest=tensor_digest(calibration),
-            base_digest=network_digest(network),
-            sites=tuple(member.sites for member in built),
-            agreement=_agreement(network, ensemble, calibration),
-            redraws=tuple(redraw for member in built for redraw in member.redraws),
-            scale_trials=trials,
-            candidates=members + settings.spare_members,
-        )
-    )
+    builder, trials = fit_scale(network, Builder(traced, sites, calibration, inputs, settings, report.step), rng)
+    # One seed per member: member k does not depend on how many come after it.
+    member_seeds = tuple(_child_seed(rng) for _ in range(candidates))
+    return Preparation(network, calibration, members, builder, trials, seed, member_seeds)
 
 
 def fit_scale(network: nn.Module, builder: Builder, rng: torch.Generator) -> tuple[Builder, tuple[ScaleTrial, ...]]:
@@ -142,7 +205,11 @@ def fit_scale(network: nn.Module, builder: Builder, rng: torch.Generator) -> tup
 
 
 def _child(rng: torch.Generator) -> torch.Generator:
-    return torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
+    return torch.Generator().manual_seed(_child_seed(rng))
+
+
+def _child_seed(rng: torch.Generator) -> int:
+    return int(torch.randint(2**62, (1,), generator=rng))
 
 
 def _with_crafted(network: nn.Module, clean: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
