@@ -128,6 +128,18 @@ class Findings:
         kinds = {knowledge, *KNOWLEDGE[knowledge].subsumes}
         return [r for r in self.runs if r.threat == threat and r.row.knowledge in kinds and judge in r.held]
 
+    def lost_at_start(self, threat: int, judge: str) -> Flags:
+        """Return `[epsilon point]`: lost to an example made elsewhere, from which white-box attacks start.
+
+        Args:
+            threat: index of the threat model.
+            judge: the network attacked.
+        """
+        size = (len(self.evaluation.threats[threat].epsilons), self.n)
+        lost = self.started.get((threat, judge), np.zeros(size, dtype=np.bool_))
+        flags: Flags = np.logical_or.accumulate(lost, axis=0)
+        return flags
+
     def audit(self, threat: int, attack: str) -> Run | None:
         """Return a cold run on the target by the id of its row, or None where it was not run."""
         return next((run for run in self.audits if run.threat == threat and run.row.id == attack), None)
@@ -263,12 +275,17 @@ def _join(evaluation: Evaluation, key: Key, pieces: Sequence[Piece]) -> Run:
             columns = record.get("points", slice(result["start"], result["stop"]))
             attempted[len(axis) - len(record["in_attack"]) :, columns] = True
         broken = ~scattered("held", empty=True, of=judge)
+    held = {name: scattered("held", empty=True, of=name) for name in first["held"]}
+    in_attack = scattered("in_attack", empty=True)
+    if "attempted" in first:  # a point lost at a radius is not attacked at a larger one: it stays lost
+        held[judge] = np.logical_and.accumulate(held[judge], axis=0)
+        in_attack = np.logical_and.accumulate(in_attack, axis=0)
     return Run(
         row=row,
         threat=threat,
-        held={name: scattered("held", empty=True, of=name) for name in first["held"]},
+        held=held,
         judge=judge,
-        in_attack=scattered("in_attack", empty=True),
+        in_attack=in_attack,
         excess=tuple(max(values) for values in zip(*(record["excess"] for record, _ in pieces), strict=True)),
         finite=all(record["finite"] for record, _ in pieces),
         examples=tuple(item for record, _ in pieces for item in record["examples"]),

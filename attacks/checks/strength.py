@@ -124,6 +124,8 @@ def queries_win_nothing(findings: Findings, _: Comparisons) -> Outcome:
         if not white and not cold_runs:
             return not_run("the suite has no white-box attack to compare queries with")
         gradient = [r.held[findings.target][-1] for r in (*white, *cold_runs)]
+        # White-box attacks start from the examples made elsewhere: what these fool is lost to them.
+        gradient.append(~findings.lost_at_start(run.threat, findings.target)[-1])
         asked = run.attempted[-1]
         lost = (
             asked & findings.clean[findings.target] & np.logical_and.reduce(gradient) & ~run.held[findings.target][-1]

@@ -2,8 +2,8 @@
 
 Seen to fail with: `robust_flags` without the accumulation over epsilons, without `& clean`, with the minimum of means;
 `attack_success_rate` over all points; `transfer_rate` without the condition on the target; `leak_flags` with its sides
-swapped; a threshold of 0 in `rate`; `random_serving` with the minimum of means, without the clean input, with larger radii
-counted, with members' verdicts joined by "or", with r q in place of q to the power r.
+swapped; a threshold of 0 in `rate`; `random_serving` with the minimum of means, without the clean input, with larger
+radii counted, with members' verdicts joined by "or", with r q in place of q to the power r.
 """
 
 from typing import Any
