@@ -8,11 +8,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.orm import Session
 
 _WRITES = "levelset_writes"
+VERSION_TABLE = "levelset_revision"
 
 
 class Database:
@@ -66,12 +69,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def migrate(url: str, *, lock: Path | None = None) -> None:
-    """Bring our tables to the newest revision; several processes may call it at once.
+def migrate(url: str, *, lock: Path | None = None, revision: str = "head") -> None:
+    """Bring our tables to a revision, the newest by default; several processes may call it at once.
 
     Args:
         url: SQLAlchemy URL.
         lock: file that serialises the callers on one machine.
+        revision: where to go; an older one than the database's takes tables and columns back.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -80,9 +84,21 @@ def migrate(url: str, *, lock: Path | None = None) -> None:
         try:
             with engine.connect() as connection:
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                if revision in _behind(connection):
+                    command.downgrade(config, revision)
+                else:
+                    command.upgrade(config, revision)
         finally:
             engine.dispose()
+
+
+def _behind(connection: Connection) -> set[str]:
+    """Return the revisions older than the database's own."""
+    script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+    current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    if current is None:
+        return set()
+    return {step.revision for step in script.iterate_revisions(current, "base")} - {current}
 
 
 @contextmanager

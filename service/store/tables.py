@@ -37,6 +37,10 @@ class Job(Base):
     last_seq: Mapped[int] = mapped_column(default=0)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     report_id: Mapped[str | None] = mapped_column(String(64))
+    run: Mapped[int] = mapped_column(default=1)  # how often it was handed to the engine: one more with every retry
+    plan: Mapped[str | None] = mapped_column(String(64))  # SHA-256 of the list of its shards
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # what it made besides a report
+    notices: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # what its maker must know, by code
     created_at: Mapped[int]
     enqueued_at: Mapped[int | None]
     started_at: Mapped[int | None]
@@ -68,6 +72,19 @@ class Event(Base):
     level: Mapped[str] = mapped_column(String(8))
     kind: Mapped[str] = mapped_column(String(16))  # state | progress | metric | log
     data: Mapped[dict[str, Any]]
+
+
+class JobFile(Base):
+    """One file that a job left behind; its bytes are the artifact of that digest."""
+
+    __tablename__ = "job_files"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(96), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]
+    media_type: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[int]
 
 
 class Report(Base):
