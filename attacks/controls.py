@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attacks.baselines import independent_ensemble, weight_noise_equal_accuracy
-from attacks.canonical import seed_from
+from attacks.canonical import content_digest, seed_from
 from attacks.data import LabelledData
 from attacks.jury import EQUAL_ACCURACY, INDEPENDENT, NOISE, SCRAMBLED
+from attacks.store import recalled
 from ensemble.controls import noise_ensemble, scrambled_ensemble
+from ensemble.digests import network_digest, tensor_digest
 from ensemble.members import SymmetryEnsemble
 
 _SINGLE = "the target is a single network: there are no members to scramble or to match"
@@ -43,6 +46,7 @@ def baselines(
     validation: LabelledData | None,
     independents: Sequence[nn.Module],
     example: Tensor,
+    folder: Path | None = None,
 ) -> Baselines:
     """Return the networks that a claim about a target must beat.
 
@@ -53,6 +57,7 @@ def baselines(
         validation: points that equal-accuracy noise is fitted on, or None.
         independents: networks trained independently of the base; as many as the target has members are used.
         example: inputs every network must accept.
+        folder: where the size fitted for equal-accuracy noise is kept, or None.
 
     Raises:
         InputError: an independent network that does not fit the target.
@@ -63,7 +68,7 @@ def baselines(
     if isinstance(target, SymmetryEnsemble):
         networks[SCRAMBLED] = scrambled_ensemble(target, rng=_rng(seed, SCRAMBLED))
         networks[NOISE] = noise_ensemble(target, rng=_rng(seed, NOISE))
-        _add_equal_accuracy(target, seed, mode, validation, networks, absent, notes)
+        _add_equal_accuracy(target, seed, mode, validation, folder, networks, absent, notes)
     else:
         reason = _NO_SITES if hasattr(target, "member_logits") else _SINGLE
         absent |= dict.fromkeys((SCRAMBLED, NOISE, EQUAL_ACCURACY), reason)
@@ -81,6 +86,7 @@ def _add_equal_accuracy(
     seed: int,
     mode: str,
     validation: LabelledData | None,
+    folder: Path | None,
     networks: dict[str, nn.Module],
     absent: dict[str, str],
     notes: dict[str, Mapping[str, Any]],
@@ -88,18 +94,46 @@ def _add_equal_accuracy(
     if validation is None:
         absent[EQUAL_ACCURACY] = _NO_VALIDATION
         return
-    found = weight_noise_equal_accuracy(target, validation, seed=seed_from(seed, EQUAL_ACCURACY), mode=mode)
-    if not found.equal:
-        absent[EQUAL_ACCURACY] = found.reason
+    own = seed_from(seed, EQUAL_ACCURACY)
+    key = content_digest(
+        [
+            EQUAL_ACCURACY,
+            network_digest(target),
+            [tensor_digest(validation.inputs), tensor_digest(validation.labels)],
+            own,
+            mode,
+        ]
+    )
+    kept = recalled(folder, key, lambda: _fitted(target, validation, own, mode))
+    if not bool(kept["equal"]):
+        percent = (100 * float(kept[name]) for name in ("wanted_accuracy", "validation_accuracy"))
+        wanted, nearest = (f"{value:.1f} %" for value in percent)
+        absent[EQUAL_ACCURACY] = (
+            f"no factor gives weight noise the clean accuracy {wanted} of the ensemble on {len(validation)} validation "
+            f"points within half a point; the nearest, {float(kept['factor']):.3g}, gives {nearest}"
+        )
         return
-    networks[EQUAL_ACCURACY] = found.network
+    networks[EQUAL_ACCURACY] = noise_ensemble(
+        target, rng=torch.Generator().manual_seed(own), factor=float(kept["factor"])
+    )
     notes[EQUAL_ACCURACY] = {
+        **{name: float(kept[name]) for name in ("factor", "validation_accuracy", "wanted_accuracy")},
+        "validation_points": len(validation),
+        "trials": int(kept["trials"]),
+    }
+
+
+def _fitted(target: SymmetryEnsemble, validation: LabelledData, seed: int, mode: str) -> dict[str, Tensor]:
+    """Return what the search for a factor found, as tensors that can be kept: each trial passes every point."""
+    found = weight_noise_equal_accuracy(target, validation, seed=seed, mode=mode)
+    numbers = {
         "factor": found.factor,
         "validation_accuracy": found.accuracy,
         "wanted_accuracy": found.wanted,
-        "validation_points": found.points,
-        "trials": len(found.trials),
+        "trials": float(len(found.trials)),
+        "equal": float(found.equal),
     }
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
 
 
 def _classes(target: nn.Module, example: Tensor) -> int:

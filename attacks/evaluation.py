@@ -147,6 +147,7 @@ class Evaluation:
             validation=self.validation,
             independents=[self._placed(network) for network in self.independents],
             example=self.inputs[:8],
+            folder=self.examples_folder,
         )
         return assemble(
             target,

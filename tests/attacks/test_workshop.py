@@ -120,3 +120,22 @@ def test_every_serving_mode_is_evaluated(members: nn.Module, network: nn.Module,
             assert low <= result.expected_accuracy <= float(right.float().mean()) + 1e-9
             assert result.expected_accuracy == pytest.approx(high)
             assert result.retry["1"] <= result.retry["3"] <= result.retry["10"]
+
+
+def test_equal_accuracy_noise_is_fitted_once(
+    members: nn.Module, network: nn.Module, digits: Points, tmp_path: Path
+) -> None:
+    """The size found on validation points is kept; the noise made from it again has the same weights."""
+    validation = LabelledData(digits.inputs[1400:1500], digits.labels[1400:1500])
+    first = small(members, network, digits, validation=validation, examples_folder=tmp_path)
+    (path,) = tmp_path.glob("*.tensors")
+    when = path.stat().st_mtime_ns
+    again = small(members, network, digits, validation=validation, examples_folder=tmp_path)
+    name = "weight_noise_equal_accuracy"
+    assert name in first.jury.attacked
+    assert first.jury.digests == again.jury.digests
+    assert first.jury.notes == again.jury.notes
+    assert path.stat().st_mtime_ns == when
+    note = first.jury.notes[name]
+    assert abs(note["validation_accuracy"] - note["wanted_accuracy"]) <= 0.005 + 1e-9
+    assert dict(small(members, network, digits).jury.absent)[name].startswith("no validation points")
