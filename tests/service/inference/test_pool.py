@@ -123,9 +123,9 @@ def test_unload_answers_what_was_taken_and_load_brings_it_back(
         await asyncio.sleep(0)
         await pool.unload("digits")
         assert all(answer.results["labels"].shape == (4,) for answer in await asyncio.gather(*waiting))
+        await asyncio.sleep(0.2)  # some looks of the watcher
         with pytest.raises(UnknownModel, match="load it first"):
             pool.resolve("digits")
-        await asyncio.sleep(0.2)
         assert await pool.index() == [{"name": "digits", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}]
         await pool.load("digits")
         assert (await pool.index())[0]["state"] == "READY"
