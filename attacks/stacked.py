@@ -45,9 +45,24 @@ class OwnInputs(nn.Module):
             )
         here = slice(self.members.start, self.members.stop)
         if count == 1:
-            ordered = inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
-            return self.ensemble.member_logits(ordered, members=here)[0]
+            return _alone(self.ensemble, inputs, self.members.start)
         return _vectorised(self.ensemble, inputs.unflatten(0, (count, -1)), here).flatten(0, 1)
+
+
+def _alone(ensemble: SymmetryEnsemble, inputs: Tensor, member: int) -> Tensor:
+    program = ensemble.program
+    own = [
+        (_ordered(weight[member]), None if bias is None else bias[member])
+        for weight, bias in chosen(program.layers, slice(None))
+    ]
+    traced = program.traced
+    values = traced.run([traced.output], {traced.input: _ordered(inputs)}, program.override(own))
+    return logits_of(values, traced.output)
+
+
+def _ordered(values: Tensor) -> Tensor:
+    """Return images, and filters of images, in the memory order that convolutions run through fastest."""
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
 def _vectorised(ensemble: SymmetryEnsemble, inputs: Tensor, members: slice) -> Tensor:

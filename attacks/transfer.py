@@ -137,9 +137,13 @@ def transfer_block(
     """
     members, base_name, target = names
     count = len(members)
-    right = model.member_answers(inputs)[:count] == labels
+    clean = judge_once(model, base, inputs, labels)
+    right = clean[:count]
     crafted = craft_on_members(attack, model, inputs, labels, threat, right=right)
-    judged = torch.stack([judge_once(model, base, rows, labels) for rows in crafted.examples])
+    judged = clean.repeat(count, 1, 1)  # the verdict on a point that was not attacked
+    for source, rows in enumerate(right):
+        if rows.any():
+            judged[source][:, rows] = judge_once(model, base, crafted.examples[source, rows], labels[rows])
     held = torch.cat([judged[:, :count], judged[:, -2:]], dim=1)
     return TransferBlock(tuple(members), (*members, base_name, target), held, crafted)
 

@@ -42,9 +42,9 @@ def test_votes_need_more_than_half() -> None:
 
 
 def test_mean_logits_may_outweigh_a_lost_member() -> None:
-    """The mean margin counts, class by class: 3 and -1 are certified, 1 and -1 are not."""
+    """The mean margin counts, class by class: (5, 1) with (-1, 1) is certified, (1, 3) with (-1, -1) is not."""
     margins = torch.full((2, 2, 3), torch.inf)
-    margins[:, 0, 1:] = torch.tensor([[3.0, 3.0], [-1.0, -1.0]])
+    margins[:, 0, 1:] = torch.tensor([[5.0, 1.0], [-1.0, 1.0]])
     margins[:, 1, 1:] = torch.tensor([[1.0, 3.0], [-1.0, -1.0]])
     assert certified_flags(margins, "logit").tolist() == [True, False]
 
