@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -114,3 +114,18 @@ class Idempotency(Base):
     body_digest: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[int]
+
+
+class ApiKey(Base):
+    """One key of the API; the key itself is not here, only what it hashes to."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[str] = mapped_column(String(64))  # words separated by spaces
+    digest: Mapped[str] = mapped_column(String(64))  # SHA-256 of the key
+    rate: Mapped[float | None] = mapped_column(Float)  # requests per second; NULL: the service's own
+    created_at: Mapped[int]
+    revoked_at: Mapped[int | None]
