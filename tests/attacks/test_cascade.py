@@ -83,6 +83,21 @@ def test_the_fooled_set_of_a_linear_classifier_is_the_closed_form(linear: Networ
     assert 0 < int(lost[0].sum()) < int(lost[-1].sum()) < 55
 
 
+@pytest.mark.parametrize("block", [7, 60])
+def test_counts_do_not_depend_on_the_batch(linear: NetworkModel, block: int) -> None:
+    """Cut into other blocks, the same points are lost at the same radii."""
+    inputs = torch.randn(60, 1, 3, 4, generator=torch.Generator().manual_seed(2))
+    labels = linear.answers(inputs)
+    threat = ThreatModel("linf", (0.05, 0.2), BOUNDS)
+    lost = []
+    for x, y in zip(inputs.split(block), labels.split(block), strict=True):
+        run = Cascade(judged_as_served(linear), threat, x, y)
+        run.run(steps(linear, "linf", FGSM, APGD, TARGETED), [], seeded)
+        lost.append(torch.stack([trace.fooled for trace in run.traces.values()]).any(0).cumsum(0) > 0)
+    expected = torch.stack([falls(linear, inputs, labels, "linf", epsilon) for epsilon in threat.epsilons])
+    assert torch.equal(torch.cat(lost, dim=1), expected)
+
+
 def test_the_cascade_breaks_what_cold_runs_break(network: nn.Module, held_out: Points, threat: ThreatModel) -> None:
     """On a trained network no point is held that a cold run of the same attacks breaks, at any radius."""
     model = wrap(network, bounds=(0.0, 1.0), example=held_out.inputs[:2])

@@ -1,6 +1,7 @@
 """Job specifications: unknown fields and impossible values are refused before anything is stored.
 
-Seen to fail: `extra` not forbidden in the threat; the lower bound of a radius dropped.
+Seen to fail: `extra` not forbidden in the threat; the lower bound of a radius dropped; the mode left out of what
+decides the report; one norm twice accepted.
 """
 
 from typing import Any
@@ -34,6 +35,15 @@ def test_defaults_are_written_out() -> None:
     assert not {"priority", "metadata", "max_seconds"} & what.keys()
 
 
+def test_further_norms_and_the_mode_decide_the_report() -> None:
+    """Both are part of what the shard keys are made of, and written out where they are left out."""
+    what = EvaluateJob.model_validate(spec(also=[{"norm": "l2", "epsilons": [1.0]}], mode="vote")).what()
+    assert [threat["norm"] for threat in (what["threat"], *what["also"])] == ["linf", "l2"]
+    assert what["mode"] == "vote"
+    plain = EvaluateJob.model_validate(spec()).what()
+    assert (plain["also"], plain["mode"]) == ([], "prob")
+
+
 REFUSED = {
     "another type": spec(type="shell"),
     "unknown field": spec(command="rm"),
@@ -62,6 +72,9 @@ REFUSED = {
     "metadata of another kind": spec(metadata={"a": {"b": "c"}}),
     "huge metadata": spec(metadata={str(index): "x" for index in range(100)}),
     "priority out of range": spec(priority=4),
+    "unknown mode": spec(mode="best"),
+    "a norm twice": spec(also=[{"norm": "linf", "epsilons": [0.2]}]),
+    "too many norms": spec(also=[{"norm": norm, "epsilons": [1.0]} for norm in ("l2", "l1", "linf")]),
 }
 
 
