@@ -140,9 +140,10 @@ def step_sizes(findings: Findings, _: Comparisons) -> Outcome:
     runs = _runs(findings, "pgd")
     if len(runs) < 3:
         return not_run("the suite has no three step sizes")
-    shares = {run.row.id: float(left(findings, run).mean()) for run in runs}
-    spread = max(shares.values()) - min(shares.values())
-    numbers = {"points": len(left(findings, runs[0])), "accuracy": shares, "spread": spread}
+    shares = [float(left(findings, run).mean()) for run in runs]
+    spread = max(shares) - min(shares)
+    accuracy = dict(zip((run.row.id for run in runs), shares, strict=True))
+    numbers = {"points": len(left(findings, runs[0])), "accuracy": accuracy, "spread": spread}
     text = f"accuracy differs by {100 * spread:.2f} points between step sizes"
     return graded(numbers, fail=text if spread > 2 * POINT else "", warn=text if spread >= POINT else "")
 
