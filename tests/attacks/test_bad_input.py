@@ -99,3 +99,36 @@ def test_labelled_data_is_checked_too(held_out: Points) -> None:
     assert len(data) == 3
     with pytest.raises(InputError, match="one label per input"):
         LabelledData(held_out.inputs[:3], held_out.labels[:2])
+
+
+def test_points_of_one_class_only_support_no_outcome(network: nn.Module, digits: Points) -> None:
+    """The best constant answer is then always right: chance is 100 %, and whatever is left is void."""
+    own = (digits.labels == 3).nonzero()[:, 0][-12:]
+    report = evaluate(
+        network,
+        base=network,
+        inputs=digits.inputs[own],
+        labels=digits.labels[own],
+        threat=ThreatModel("linf", (0.05,)),
+        rng=torch.Generator().manual_seed(0),
+    )
+    assert report.data.chance_accuracy == 1.0
+    assert {model.outcome for model in report.threat_models} == {"VOID"}
+    assert all("chance_accuracy" in gain.void_because for model in report.threat_models for gain in model.gains)
+
+
+def test_radii_are_sorted(network: nn.Module, held_out: Points) -> None:
+    """In whatever order they come, the ladder climbs: the report is the same."""
+    digests = set()
+    for epsilons in ((0.05, 0.2, 0.1), (0.2, 0.1, 0.05)):
+        report = evaluate(
+            network,
+            base=network,
+            inputs=held_out.inputs[:8],
+            labels=held_out.labels[:8],
+            threat=ThreatModel("linf", epsilons),
+            rng=torch.Generator().manual_seed(0),
+        )
+        digests.add(report.digest)
+        assert [model.epsilons for model in report.threat_models] == [[0.05, 0.1, 0.2]] * 2
+    assert len(digests) == 1
