@@ -45,7 +45,7 @@ def _flags(left: int, rungs: int = 3) -> Any:
 
 def _run(kind: str, left: Any, judge: str = "ensemble", *, knowledge: str = "white_box", **changes: Any) -> Run:
     """A run that leaves so many points of a network, attacked at every radius."""
-    own = {"parameters": {}, "full_range": False, "through": "", "surrogate": "target"} | changes
+    own: dict[str, Any] = {"parameters": {}, "full_range": False, "through": "", "surrogate": "target"} | changes
     row = AttackRow(f"audit-{kind}", kind, knowledge, **own)
     held = left if isinstance(left, np.ndarray) else _flags(left)
     everywhere = np.ones_like(held)
