@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from starlette.middleware import Middleware
@@ -18,10 +19,12 @@ from service.observability.instruments import Instruments
 from service.observability.middleware import Observed
 from service.routes import (
     capabilities,
+    evaluate_page,
     events,
     health,
     infer,
     jobs,
+    keys,
     metrics,
     models,
     pages,
@@ -32,7 +35,13 @@ from service.routes import (
 )
 from service.routes.middleware import Gatekeeper, request_id
 from service.routes.rooms import Rooms
+from service.security.doorkeeper import Doorkeeper
+from service.security.guard import Guard
+from service.security.opening import open_doorkeeper
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.store.database import Database
 
 LOG = logging.getLogger("levelset.web")
 SWEEP = 0.5  # seconds between looks at what the engine did
@@ -53,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(Observed, instruments=instruments),
             Middleware(Gatekeeper, hosts=settings.host_names, refuse=_refuse, on_error=problems.unexpected),
+            Middleware(Guard, refuse=_refuse, instruments=instruments),
         ],
         docs_url=None,
         redoc_url=None,
@@ -60,7 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
-    for room in (health, statistics, infer, models, repository, metrics, jobs, events, reports, capabilities, pages):
+    api = (health, statistics, infer, models, repository, metrics, jobs, events, reports, capabilities, keys)
+    for room in (*api, pages, evaluate_page):
         app.include_router(room.router)
     app.mount("/static", pages.static_files(), name="static")
     return app
@@ -105,6 +116,7 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
     ledger = JobLedger(database, max_open=settings.max_open_jobs)
     reconciler = Reconciler(ledger, engine, cancel_grace=settings.cancel_grace)
     repository = ModelRepository(settings.models_folder)
+    secret = await asyncio.to_thread(_secret, settings.data / "cursor.key")
     pool = ModelPool(repository, settings, instruments)
     stack.push_async_callback(pool.stop)
     await pool.start()
@@ -116,9 +128,16 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
         reports=ReportShelf(database),
         artifacts=ArtifactStore(settings.artifacts_folder),
         capabilities=await asyncio.to_thread(take_inventory, settings),
-        secret=await asyncio.to_thread(_secret, settings.data / "cursor.key"),
+        secret=secret,
+        doorkeeper=await _open_doorkeeper(settings, database, secret),
         instruments=instruments,
     )
+
+
+async def _open_doorkeeper(settings: Settings, database: "Database", secret: bytes) -> Doorkeeper:
+    doorkeeper = open_doorkeeper(settings, database, secret)
+    await doorkeeper.ring.refresh()
+    return doorkeeper
 
 
 async def _sweep(rooms: Rooms) -> None:
@@ -140,4 +159,5 @@ def _secret(path: Path) -> bytes:
 
 
 def _refuse(request: Request, error: HttpError) -> Response:
-    return problems.respond(request.url.path, error, identity=request_id(request.scope))
+    accept = request.headers.get("accept", "")
+    return problems.respond(request.url.path, error, identity=request_id(request.scope), accept=accept)

@@ -92,6 +92,17 @@ class ModelPool:
         """Return how an answering version runs: `most rows -> execution plan`, as measured."""
         return {str(rows): plan for rows, plan in sorted(self._served[name, version].fastest.known.items())}
 
+    def costs(self, name: str, version: str) -> dict[str, float]:
+        """Return the seconds, as learned so far, that a full execution takes `base`, one `member`, the `ensemble`.
+
+        The entry `rows` says how many rows that is.
+        """
+        batcher = self._served[name, version].batcher
+        rows, costs = batcher.max_rows, batcher.admission.costs
+        kinds: dict[str, int | None] = {"base": 0, "member": 1, "ensemble": None}
+        seconds = {view: costs.predict(kind, rows, max_rows=rows) for view, kind in kinds.items()}
+        return {"rows": float(rows), **seconds}
+
     def broken(self) -> dict[str, str]:
         """Return `name/version -> reason` of what is stored and cannot be served."""
         return {f"{name}/{version}": reason for (name, version), reason in sorted(self._broken.items())}

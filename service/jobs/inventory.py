@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from attacks.modes import MODES
 from attacks.suites import SUITES
-from attacks.threat import KNOWLEDGE, NORMS
+from attacks.threat import KNOWLEDGE, NORMS, default_threat
 from service.catalogue import architectures
 from service.jobs import data_sets
 from service.routes.capabilities import Capabilities
@@ -26,4 +26,8 @@ def take_inventory(settings: Settings) -> Capabilities:
         architectures=cache(lambda: tuple(architectures.known())),
         modes=MODES,
         versions={name: version(name) for name in ("torch", "foolbox", "dbos")},
+        radii={
+            str(channels): {norm: default_threat((channels, 1, 1), norm=norm).epsilons for norm in NORMS}
+            for channels in (1, 3)
+        },
     )

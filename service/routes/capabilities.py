@@ -25,6 +25,7 @@ class Capabilities:
     architectures: Callable[[], tuple[str, ...]]
     modes: tuple[str, ...]
     versions: Mapping[str, str]
+    radii: Mapping[str, Mapping[str, tuple[float, ...]]]  # channels of an input -> norm -> the usual radii
 
 
 @router.get("/models", operation_id="list_models", summary="Ensembles that are stored")

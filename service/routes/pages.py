@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from service.routes.health import is_ready
 from service.routes.reports import report_response
 from service.routes.resources import event_resource, job_resource, report_resource
 from service.routes.rooms import OWNER, rooms_of
-from service.web.pages import render_dashboard, render_job
+from service.web.pages import render_dashboard, render_job, render_model
 from service.web.policy import PAGE_POLICY
 
 router = APIRouter(include_in_schema=False)
@@ -53,6 +53,18 @@ def job(request: Request, job_id: str) -> Response:
     newest = rooms.ledger.events(job_id, after=max(0, found.last_seq - EVENTS_SHOWN), limit=EVENTS_SHOWN)
     resource = job_resource(found, rooms.ledger.counts([found]))
     return _page(render_job(resource, [event_resource(event) for event in newest]))
+
+
+@router.get("/models/{name}")
+def model(request: Request, name: str) -> Response:
+    """Return the page of one ensemble: its newest answering version."""
+    pool = rooms_of(request).pool
+    address = pool.resolve(name)
+    if address.view.kind != "ensemble":
+        return RedirectResponse(f"/models/{address.view.ensemble}", 307)
+    info = address.served.info
+    record = info.model_dump(mode="json") | {"versions": pool.versions(name)}
+    return _page(render_model(record, costs=pool.costs(name, info.version)))
 
 
 @router.get("/reports/{report_id}")

@@ -1,8 +1,10 @@
 """The pages of the service as HTML text: data in, text out; routes decide where the data comes from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from service.web.forms import EvaluateForm
+from service.web.model_page import model_view
 from service.web.policy import PAGE_META_POLICY
 from service.web.records import Badge, Record, event_row, job_row, model_row, plain, report_row
 from service.web.rendering import environment
@@ -58,6 +60,21 @@ def render_job(job: Record, events: Iterable[Record]) -> str:
     row = job_row(job)
     log = sorted((event_row(event) for event in events), key=lambda event: event.seq, reverse=True)
     return _render("job", job=row, events=log, refresh=BUSY_SECONDS if row.is_open else None)
+
+
+def render_model(record: Record, *, costs: Mapping[str, float] | None = None) -> str:
+    """Return the page of one ensemble: members, coordinates, agreement, cost, record.
+
+    Args:
+        record: its description in the model repository.
+        costs: measured seconds, see `model_view`.
+    """
+    return _render("model", model=model_view(record, costs=costs), refresh=None)
+
+
+def render_evaluate(form: EvaluateForm) -> str:
+    """Return the page with the form of a new evaluation."""
+    return _render("evaluate", form=form, refresh=None)
 
 
 def render_error(status: int, heading: str, detail: str = "") -> str:

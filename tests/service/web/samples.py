@@ -1,6 +1,9 @@
 """Resources of the API as the pages receive them, with hostile text where a client may put text."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from service.web.forms import EvaluateForm, evaluate_form
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{7*7}} javascript:alert(3)"
 
@@ -74,3 +77,41 @@ def report(status: str = "INCOMPLETE", **changes: Any) -> dict[str, Any]:
     summary = {"target": "digits", "data": {"name": "digits", "split": "test", "n": 200}, "headline": headline}
     made = {"id": "report-1", "status": status, "summary": summary, "created_at": "2026-01-02T03:05:00Z"}
     return made | changes
+
+
+def generation(members: int) -> dict[str, Any]:
+    """Return a generation record: two sites, the second of which no activation gives a coordinate."""
+    sites = [
+        [
+            {"site": "conv1 -> conv2", "residual": 0.1 + k / 100, "element_condition": 9.5, "blow_up": 3.0}
+            | {"coordinate": 10.0 - 5 * k, "base_coordinate": 10.0},
+            {"site": "conv2 -> linear1", "residual": 0.05, "element_condition": 20.0 + k, "blow_up": 7.0},
+        ]
+        for k in range(members)
+    ]
+    return {
+        "recipe": {"scale": 1.2, "last_sites": None, "bounds": [0.0, 1.0]},
+        "seed": 0,
+        "calibration_rows": 396,
+        "sites": sites,
+        "agreement": [0.98 - k / 100 for k in range(members)],
+    }
+
+
+OFFERS = {
+    "datasets": ["cifar10", "digits"],
+    "suites": {"quick": {"attacks": [{}] * 8}, "standard": {"attacks": [{}] * 30}},
+    "norms": ["linf", "l2", "l1"],
+    "modes": ["prob", "vote", "random_member"],
+    "radii": {"1": {"linf": [0.1, 0.2], "l2": [1.0, 1.5]}, "3": {"linf": [2 / 255, 8 / 255]}},
+}
+
+
+def form(
+    problems: Mapping[str, str] | None = None,
+    *,
+    models: Sequence[dict[str, Any]] | None = None,
+    values: Mapping[str, str] | None = None,
+) -> EvaluateForm:
+    """Return the form of a new evaluation with one ensemble."""
+    return evaluate_form([model()] if models is None else models, OFFERS, values=values or {}, problems=problems)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.web.pages import render_dashboard, render_error, render_job
+from service.web.pages import render_dashboard, render_error, render_evaluate, render_job, render_model
 from service.web.policy import PAGE_POLICY
 from service.web.records import MEANINGS, job_row, moment
 from service.web.rendering import static_folder
@@ -23,6 +23,13 @@ PAGES: dict[str, Callable[[], str]] = {
         [samples.model()], [samples.job(s) for s in STATES], [samples.report()], READY
     ),
     "empty": lambda: render_dashboard([], [], [], {"live": True, "ready": False}),
+    "model": lambda: render_model(
+        samples.model(generation=samples.generation(8)), costs={"rows": 64, "base": 1, "member": 1.2, "ensemble": 6}
+    ),
+    "model without a record": lambda: render_model(samples.model()),
+    "evaluate": lambda: render_evaluate(samples.form()),
+    "evaluate, refused": lambda: render_evaluate(samples.form({"threat.epsilons.0": "expected a number"})),
+    "evaluate, nothing stored": lambda: render_evaluate(samples.form(models=[])),
     "error": lambda: render_error(404, "No such job", "job 'x': expected a known id"),
     **{state: (lambda state=state: render_job(samples.job(state), samples.events())) for state in STATES},  # type: ignore[misc]
 }
@@ -46,7 +53,9 @@ def test_pages_load_only_from_their_own_origin(page: Page) -> None:
 def test_pages_carry_no_code_of_their_own(page: Page) -> None:
     """There is no inline script, style block, style attribute or event handler: the policy would refuse them."""
     assert page.styles == []
-    assert [script.attributes.get("src") for script in page.all("script")] == ["/static/live.js"]
+    sources = [script.attributes.get("src", "") for script in page.all("script")]
+    assert sources[0] == "/static/live.js"
+    assert all(source.startswith("/static/") for source in sources)
     for element in page.elements:
         assert not [name for name in element.attributes if name.startswith("on") or name == "style"], element
 
@@ -85,9 +94,10 @@ def test_user_text_is_shown_and_never_run(place: str) -> None:
     else:
         job["id"] = hostile
     texts = [render_job(job, log), render_dashboard(models, [job], reports, {"ready": True, "note": hostile})]
+    texts += [render_model(models[0]), render_evaluate(samples.form(models=models, values={"data.n": hostile}))]
     for text in texts:
         page = Page.of(text)
-        assert [script.attributes.get("src") for script in page.all("script")] == ["/static/live.js"]
+        assert all(script.attributes["src"].startswith("/static/") for script in page.all("script"))
         assert all(image.attributes["src"].startswith("/static/") for image in page.all("img"))
         assert not [name for e in page.elements for name in e.attributes if name.startswith("on")]
         assert all(reference.startswith(("/", "#")) for reference in page.references)
