@@ -76,10 +76,10 @@ def test_an_attack_that_returns_its_last_iterate_is_noticed(
 ) -> None:
     """With the bookkeeping of best iterates broken, examples are not the best of their run."""
 
-    def last(self: object, best: Tensor, rank: Tensor, x: Tensor, rows: Tensor, new: Tensor) -> None:
+    def last(best: Tensor, rank: Tensor, x: Tensor, rows: Tensor, new: Tensor) -> None:
         best[rows] = x[rows]
 
-    monkeypatch.setattr(descent.KeepBestGradientDescent, "_keep", last)
+    monkeypatch.setattr(descent, "_keep", last)
     found = iterates(_wrapped(network, held_out), held_out.inputs, held_out.labels, THREAT, block=40, seed=1)
     assert found["not_best"] > 10
 
