@@ -7,6 +7,7 @@
       NotFound                    the named thing does not exist
         UnknownModel              no such model, version or view
         UnusableModel             it is stored, but its files cannot be loaded
+      Unauthenticated             no key, or none that is good
       MethodRefused               a host, an origin or an operation that is not allowed
       NotAcceptable               none of the offered media types is accepted
       TooLarge                    a body or a batch above its limit
@@ -19,6 +20,8 @@
       DeadlineExceeded            the request waited longer than its deadline
       JobStopped                  the job was cancelled or paused under the worker's hands
       PoisonedShard               a shard killed its worker too often
+      Nondeterministic            a shard that ran twice gave two results
+      PreconditionFailed          If-Match names another state of the resource
       DataFolderInUse             another service owns the data folder
 
 It stands beside `ensemble.errors` and not below it: the supervisor and the routes must not load torch, which importing
@@ -73,6 +76,10 @@ class UnknownModel(NotFound):
 
 class UnusableModel(NotFound):
     """The model is stored, but cannot be loaded: nothing that a client may wait for."""
+
+
+class Unauthenticated(ServiceError):
+    """No key, or none that is good."""
 
 
 class MethodRefused(ServiceError):
@@ -141,6 +148,14 @@ class PoisonedShard(ServiceError):
     """A shard killed its worker too often."""
 
 
+class Nondeterministic(ServiceError):
+    """A shard that ran twice gave two results."""
+
+
+class PreconditionFailed(ServiceError):
+    """If-Match names another state of the resource."""
+
+
 class DataFolderInUse(ServiceError):
     """Another service owns the data folder."""
 
@@ -164,6 +179,7 @@ HTTP_STATUS: Final[Mapping[str, int]] = MappingProxyType(
     {
         "MalformedRequest": 400,
         "UnprocessableRequest": 422,
+        "Unauthenticated": 401,
         "NotFound": 404,
         "MethodRefused": 403,
         "NotAcceptable": 406,
@@ -171,6 +187,7 @@ HTTP_STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "UnsupportedMedia": 415,
         "StateConflict": 409,
         "Gone": 410,
+        "PreconditionFailed": 412,
         "DamagedArtifact": 410,
         "Overloaded": 429,
         "NotReady": 503,

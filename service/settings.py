@@ -1,12 +1,13 @@
-"""Every knob of the service, with its default and its unit; read from `LEVELSET_*` variables."""
+"""Every knob of the service, with its default and its unit; read from `LEVELSET_*` variables and a TOML file."""
 
 import ipaddress
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 PREFIX = "LEVELSET_"
 _PATH_SAFE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,95}$"
@@ -17,7 +18,7 @@ AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().abs
 
 
 class Settings(BaseSettings):
-    """Frozen settings of one service; `Settings()` reads the environment, arguments win over it."""
+    """Frozen settings of one service: arguments win over the environment, and that over `LEVELSET_SETTINGS_FILE`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -26,6 +27,15 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose one")
     insecure: bool = Field(False, description="allow an address beyond loopback although no key guards it")
     allowed_hosts: tuple[str, ...] = Field((), description="further host names a request may carry")
+    key_file: AbsolutePath | None = Field(None, description="file with one more key of every scope: a mounted secret")
+    key_rate: float = Field(200.0, gt=0, description="requests per second and key; above: 429")
+    key_burst: float = Field(2.0, gt=0, description="seconds of that rate a key may use at once")
+    api_key: SecretStr | None = Field(
+        None, exclude=True, description="key that the command line shows to a service it talks to"
+    )
+    settings_file: AbsolutePath | None = Field(
+        None, exclude=True, description="TOML file with any of these settings, in small letters; variables win over it"
+    )
     database: str | None = Field(None, description="SQLAlchemy URL; unset: one SQLite file in the data folder")
     datasets: dict[str, str] = Field({}, description="data sets offered besides the built-in ones: name -> key")
     dataset_root: AbsolutePath | None = Field(
@@ -64,6 +74,24 @@ class Settings(BaseSettings):
     drain_delay: float = Field(0.0, ge=0, description="seconds between 'not ready' and refusing work")
     drain_grace: float = Field(20.0, ge=0, description="seconds admitted requests get to finish at a stop")
     worker_grace: float = Field(10.0, ge=0, description="seconds the worker gets to stop")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings are looked for, the strongest place first."""
+        named = os.environ.get(f"{PREFIX}SETTINGS_FILE")
+        if not named:
+            return init_settings, env_settings
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ValueError(f"{PREFIX}SETTINGS_FILE: expected a TOML file, got {named!r}; correct the path")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
 
     @field_validator("device")
     @classmethod

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-from service.errors import DataFolderInUse, MethodRefused
+from service.errors import DataFolderInUse
 from service.jobs.kinship import die_with_parent
 from service.observability import logs
 from service.settings import Settings
@@ -45,9 +45,10 @@ def serve(settings: Settings, role: Role | None = None) -> None:
 
     Raises:
         DataFolderInUse: another service owns the data folder.
-        MethodRefused: the address is beyond loopback and nobody allowed that.
+        MethodRefused: the address is beyond loopback, every key is revoked, and nobody allowed that.
     """
-    _refuse_open_address(settings)
+    if role != "worker":
+        _guard_open_address(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     if role is None:
         with owned(settings.data / "service.lock", wait=0.0), _listening(settings) as listener:
@@ -160,12 +161,11 @@ def owned(path: Path, *, wait: float) -> Iterator[None]:
         yield
 
 
-def _refuse_open_address(settings: Settings) -> None:
+def _guard_open_address(settings: Settings) -> None:
     if not settings.is_loopback and not settings.insecure:
-        raise MethodRefused(
-            f"host: expected a loopback address, got {settings.host!r}; anybody who reaches it could submit jobs. "
-            "Bind 127.0.0.1, or allow it with --insecure (LEVELSET_INSECURE=true) behind your own access control"
-        )
+        from service.security.opening import require_key  # the database is opened here only where a key is needed
+
+        require_key(settings)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from service.jobs.ledger import JobLedger
 from service.observability.instruments import Instruments
+from service.security.doorkeeper import Doorkeeper
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.reports import ReportShelf
@@ -36,6 +37,7 @@ class Rooms:
     artifacts: ArtifactStore
     capabilities: "Capabilities"
     secret: bytes
+    doorkeeper: Doorkeeper
     instruments: Instruments = field(default_factory=Instruments)
     draining: bool = False
     refusing: bool = False
