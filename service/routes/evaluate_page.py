@@ -12,8 +12,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from service.errors import MalformedRequest, Overloaded, UnprocessableRequest, UnsupportedMedia
 from service.jobs.specs import EvaluateJob
 from service.routes.bodies import read_body
-from service.routes.rooms import OWNER, Rooms, rooms_of
+from service.routes.rooms import Rooms, rooms_of
 from service.routes.wording import sentence
+from service.security.identity import owner_of
 from service.web.forms import evaluate_form, specification
 from service.web.pages import render_evaluate
 from service.web.policy import PAGE_POLICY
@@ -57,10 +58,10 @@ async def read_form(request: Request) -> dict[str, str]:
         ) from None
 
 
-def _submit(rooms: Rooms, fields: Mapping[str, str]) -> Response:
+def _submit(rooms: Rooms, owner: str, fields: Mapping[str, str]) -> Response:
     try:
         order = EvaluateJob.model_validate(specification(fields))
-        created = rooms.desk.submit(order, owner=OWNER, key=None)
+        created = rooms.desk.submit(order, owner=owner, key=None)
     except ValidationError as error:
         found = {".".join(map(str, item["loc"])): sentence(dict(item)) for item in error.errors()[:FIELDS]}
         return _form(rooms, fields, found, 422)

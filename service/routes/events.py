@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from service.errors import MalformedRequest, StateConflict
 from service.jobs.states import TERMINAL, JobState
 from service.routes.resources import event_resource
-from service.routes.rooms import OWNER, Rooms, rooms_of
+from service.routes.rooms import Rooms, rooms_of
+from service.security.identity import owner_of
 from service.store.tables import Job
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -31,7 +32,7 @@ async def events(
 ) -> Response:
     """Return a page of events, or with `Accept: text/event-stream` the events as they come."""
     rooms = rooms_of(request)
-    job = await asyncio.to_thread(rooms.ledger.get, job_id, owner=OWNER)
+    job = await asyncio.to_thread(rooms.ledger.get, job_id, owner=owner_of(request))
     start = _position(job, last_event_id, after)
     if "text/event-stream" in request.headers.get("accept", ""):
         if JobState(job.state) in TERMINAL and start >= job.last_seq:

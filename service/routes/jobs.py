@@ -16,7 +16,8 @@ from service.json_body import load_json
 from service.routes import cursors
 from service.routes.bodies import read_body
 from service.routes.resources import job_resource
-from service.routes.rooms import OWNER, Rooms, rooms_of
+from service.routes.rooms import Rooms, rooms_of
+from service.security.identity import owner_of
 from service.store.canonical import digest
 from service.store.tables import Job
 
@@ -54,7 +55,7 @@ async def create(request: Request, idempotency_key: Annotated[str | None, Header
     rooms = rooms_of(request)
     _check_media(request.headers.get("content-type", JSON))
     body = await read_body(request, limit=rooms.settings.max_job_bytes)
-    return await asyncio.to_thread(_create, rooms, body, idempotency_key)
+    return await asyncio.to_thread(_create, rooms, owner_of(request), body, idempotency_key)
 
 
 @router.get("", operation_id="list_jobs", summary="Jobs, newest first")
@@ -63,7 +64,7 @@ def page(request: Request, limit: Limit = 50, cursor: str | None = None, state: 
     rooms = rooms_of(request)
     filters = {"list": "jobs", "state": state}
     before = cursors.decode(rooms.secret, cursor, filters) if cursor is not None else None
-    found = rooms.ledger.page(owner=OWNER, limit=limit + 1, before=before, state=state)
+    found = rooms.ledger.page(owner=owner_of(request), limit=limit + 1, before=before, state=state)
     shown, more = found[:limit], len(found) > limit
     counts = rooms.ledger.counts(shown)
     following = cursors.encode(rooms.secret, (shown[-1].created_at, shown[-1].id), filters) if more else None
@@ -76,7 +77,7 @@ def page(request: Request, limit: Limit = 50, cursor: str | None = None, state: 
 def get(request: Request, job_id: str) -> JSONResponse:
     """Return the job."""
     rooms = rooms_of(request)
-    return JSONResponse(_resource(rooms, rooms.ledger.get(job_id, owner=OWNER)))
+    return JSONResponse(_resource(rooms, rooms.ledger.get(job_id, owner=owner_of(request))))
 
 
 @router.post(
@@ -85,7 +86,7 @@ def get(request: Request, job_id: str) -> JSONResponse:
 def cancel(request: Request, job_id: str) -> Response:
     """Return 202 while it stops, 200 when it was cancelled before."""
     rooms = rooms_of(request)
-    job, stopping = rooms.desk.cancel(job_id, owner=OWNER)
+    job, stopping = rooms.desk.cancel(job_id, owner=owner_of(request))
     return _moved(request, rooms, job, 202 if stopping else 200)
 
 
@@ -99,28 +100,28 @@ def cancel(request: Request, job_id: str) -> Response:
 def pause(request: Request, job_id: str) -> Response:
     """Return the job on its way to rest."""
     rooms = rooms_of(request)
-    return _moved(request, rooms, rooms.desk.pause(job_id, owner=OWNER), 202)
+    return _moved(request, rooms, rooms.desk.pause(job_id, owner=owner_of(request)), 202)
 
 
 @router.post("/{job_id}:resume", status_code=202, operation_id="resume_job", summary="Continue it", responses=PROBLEMS)
 def resume(request: Request, job_id: str) -> Response:
     """Return the job, queued again."""
     rooms = rooms_of(request)
-    return _moved(request, rooms, rooms.desk.resume(job_id, owner=OWNER), 202)
+    return _moved(request, rooms, rooms.desk.resume(job_id, owner=owner_of(request)), 202)
 
 
-def _create(rooms: Rooms, body: bytes, idempotency_key: str | None) -> Response:
+def _create(rooms: Rooms, owner: str, body: bytes, idempotency_key: str | None) -> Response:
     job = _parse(body)
     key = None
     if idempotency_key is not None:
         if not idempotency_key or not all("!" <= letter <= "~" for letter in idempotency_key):
             raise MalformedRequest("Idempotency-Key: expected 1 to 255 visible ASCII characters, got another text")
         key = IdempotencyKey("POST /api/v1/jobs", idempotency_key, digest(job.model_dump(mode="json")))
-    created = rooms.desk.submit(job, owner=OWNER, key=key)
+    created = rooms.desk.submit(job, owner=owner, key=key)
     headers = {"Location": f"/api/v1/jobs/{created.job.id}", "Retry-After": RETRY_AFTER}
     if created.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return JSONResponse(_resource(rooms, rooms.ledger.get(created.job.id, owner=OWNER)), 202, headers=headers)
+    return JSONResponse(_resource(rooms, rooms.ledger.get(created.job.id, owner=owner)), 202, headers=headers)
 
 
 def _parse(body: bytes) -> EvaluateJob:

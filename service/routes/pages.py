@@ -10,7 +10,8 @@ from starlette.staticfiles import StaticFiles
 from service.routes.health import is_ready
 from service.routes.reports import report_response
 from service.routes.resources import event_resource, job_resource, report_resource
-from service.routes.rooms import OWNER, rooms_of
+from service.routes.rooms import rooms_of
+from service.security.identity import owner_of
 from service.web.pages import render_dashboard, render_job, render_model
 from service.web.policy import PAGE_POLICY
 
@@ -29,9 +30,9 @@ def static_files() -> StaticFiles:
 def dashboard(request: Request) -> Response:
     """Return the start page: health, models, jobs, reports."""
     rooms = rooms_of(request)
-    jobs = rooms.ledger.page(owner=OWNER, limit=SHOWN)
+    jobs = rooms.ledger.page(owner=owner_of(request), limit=SHOWN)
     counts = rooms.ledger.counts(jobs)
-    reports = rooms.reports.page(owner=OWNER, limit=SHOWN)
+    reports = rooms.reports.page(owner=owner_of(request), limit=SHOWN)
     health: dict[str, Any] = {"ready": is_ready(rooms)}
     if broken := rooms.pool.broken():
         health["not served"] = ", ".join(broken)
@@ -49,7 +50,7 @@ def dashboard(request: Request) -> Response:
 def job(request: Request, job_id: str) -> Response:
     """Return the page of one job."""
     rooms = rooms_of(request)
-    found = rooms.ledger.get(job_id, owner=OWNER)
+    found = rooms.ledger.get(job_id, owner=owner_of(request))
     newest = rooms.ledger.events(job_id, after=max(0, found.last_seq - EVENTS_SHOWN), limit=EVENTS_SHOWN)
     resource = job_resource(found, rooms.ledger.counts([found]))
     return _page(render_job(resource, [event_resource(event) for event in newest]))

@@ -11,7 +11,8 @@ from service.routes import cursors
 from service.routes.jobs import Limit
 from service.routes.negotiation import choose
 from service.routes.resources import report_resource
-from service.routes.rooms import OWNER, rooms_of
+from service.routes.rooms import rooms_of
+from service.security.identity import owner_of
 from service.web.policy import report_header_policy
 
 router = APIRouter(prefix="/api/v1/reports", tags=["reports"])
@@ -25,7 +26,7 @@ def page(request: Request, limit: Limit = 50, cursor: str | None = None) -> JSON
     rooms = rooms_of(request)
     filters = {"list": "reports"}
     before = cursors.decode(rooms.secret, cursor, filters) if cursor is not None else None
-    found = rooms.reports.page(owner=OWNER, limit=limit + 1, before=before)
+    found = rooms.reports.page(owner=owner_of(request), limit=limit + 1, before=before)
     shown, more = found[:limit], len(found) > limit
     following = cursors.encode(rooms.secret, (shown[-1].created_at, shown[-1].id), filters) if more else None
     return JSONResponse(
@@ -54,7 +55,7 @@ def report_response(request: Request, report_id: str, form: str) -> Response:
         NotAcceptable: it was not written in that form.
     """
     rooms = rooms_of(request)
-    report = rooms.reports.get(report_id, owner=OWNER)
+    report = rooms.reports.get(report_id, owner=owner_of(request))
     name = report.files.get(form)
     if name is None:
         raise NotAcceptable(f"report: expected one of {sorted(report.files)}, got {form!r}")

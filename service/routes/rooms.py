@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from service.jobs.desk import JobDesk
     from service.routes.capabilities import Capabilities
 
-OWNER = "local"  # who every resource belongs to until keys name owners
-
 
 @dataclass(slots=True, eq=False)
 class Rooms:
