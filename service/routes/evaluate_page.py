@@ -35,7 +35,7 @@ def form(request: Request) -> Response:
 async def submit(request: Request) -> Response:
     """Return the way to the page of the queued job, or the form with what is wrong."""
     fields = await read_form(request)
-    return await asyncio.to_thread(_submit, rooms_of(request), fields)
+    return await asyncio.to_thread(_submit, rooms_of(request), owner_of(request), fields)
 
 
 async def read_form(request: Request) -> dict[str, str]:
