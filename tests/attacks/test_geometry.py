@@ -88,7 +88,7 @@ def test_the_cross_loss_has_makers_in_rows() -> None:
 
 def test_disagreement_counts_pairs_of_different_members() -> None:
     """Of three pairs two differ on every input; the base is the first member, so its own divergence is nought."""
-    same, other = [[3.0, 0.0], [0.0, 3.0]], [[0.0, 3.0], [3.0, 0.0]]
+    same, other = [[3.0, 0.0], [0.0, 3.0]], [[0.0, 1.0], [1.0, 0.0]]
 
     class Base(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ def test_disagreement_counts_pairs_of_different_members() -> None:
     found = disagreement(_model(_Linear(same, same, other), X), base, X)
     assert found["disagreement"] == pytest.approx(2 / 3)
     assert found["differs_from_base"] == 0.0
-    p = torch.tensor([2.1, 2.1]).sigmoid()
-    turned = float((p * (p / (1 - p)).log() + (1 - p) * ((1 - p) / p).log()).mean())
+    p, q = (float(torch.tensor(margin).sigmoid()) for margin in (2.1, -0.7))
+    turned = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
     assert found["divergence"] == pytest.approx(turned / 3, rel=1e-5)
     alone = disagreement(_model(_Linear(same), X), base, X)
     assert alone == {"disagreement": 0.0, "differs_from_base": 0.0, "divergence": pytest.approx(0.0, abs=1e-7)}

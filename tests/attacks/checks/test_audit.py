@@ -164,6 +164,8 @@ def test_leaks_are_counted_where_gradients_attacked(context: Evaluation) -> None
     assert _outcome(strong, "B11").level.value == "PASS"
     masked = _outcome(_findings(context, _apgd(70), runs=(transfer,)), "B11")
     assert (masked.level.value, masked.numbers["points"]) == ("FAIL", 20)
+    part = dataclasses.replace(_apgd(N), attempted=_flags(60))
+    assert _outcome(_findings(context, part, runs=(transfer,)), "B11").numbers["points"] == 10
     attempted = np.zeros((3, N), bool)
     elsewhere = dataclasses.replace(_apgd(70), attempted=attempted, held={"ensemble": _flags(N)})
     assert _outcome(_findings(context, elsewhere, runs=(transfer,)), "B11").numbers["points"] == 0
