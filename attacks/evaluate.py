@@ -36,6 +36,7 @@ def evaluate(
     independents: Sequence[nn.Module] = (),
     other_draws: Sequence[nn.Module] = (),
     certify: int = 0,
+    undefended: bool = False,
     cache: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> EvaluationReport:
@@ -59,6 +60,8 @@ def evaluate(
         independents: networks trained independently of the base.
         other_draws: further ensembles of the same recipe and other seeds; a gain is claimed over five draws or more.
         certify: points that interval bounds are computed for, 200 at most; what they certify must never fall.
+        undefended: whether the base is known to have been trained without any defence: where it keeps more than 5 % at
+            the headline, the attacks are too weak and the report is UNRELIABLE.
         cache: a folder in which finished work is found again by its content; an interrupted call goes on there.
         progress: called after each shard.
 
@@ -89,6 +92,7 @@ def evaluate(
         independents=independents,
         other_draws=other_draws,
         certify=certify,
+        undefended=undefended,
         examples_folder=None if cache is None else cache / "examples",
     )
     return run_all(evaluation, cache=cache, progress=progress)

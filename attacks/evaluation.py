@@ -68,6 +68,7 @@ class Evaluation:
         independents: networks trained independently of the base.
         other_draws: further ensembles of the same recipe and other seeds, judged on the no-query examples.
         certify: points that interval bounds are computed for, 200 at most; 0 leaves certificates out.
+        undefended: whether the base is known to have been trained without any defence; it must fall then.
         threats: the threat models as a tuple (derived).
         rows: the suite's rows for this mode (derived).
         jury: the judges (derived).
@@ -95,6 +96,7 @@ class Evaluation:
     independents: Sequence[nn.Module] = ()
     other_draws: Sequence[nn.Module] = ()
     certify: int = 0
+    undefended: bool = False
     threats: tuple[ThreatModel, ...] = field(init=False)
     rows: Suite = field(init=False)
     jury: Jury = field(init=False)

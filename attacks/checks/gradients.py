@@ -69,7 +69,7 @@ def alarms_ring(findings: Findings, _: Comparisons) -> Outcome:
     if killer is None:
         return not_run("no gradient-killer was attacked")
     kept = findings.robust(0, "white_box", BASE)[-1]
-    share, declared = float(kept.mean()), bool(getattr(findings.evaluation, "undefended", False))
+    share, declared = float(kept.mean()), findings.evaluation.undefended
     numbers = {"killer": killer, "base_left": int(kept.sum()), "n": findings.n, "base_declared_undefended": declared}
     if not _masked(killer):
         return graded(numbers, fail="the gradients of a network without gradients were not noticed")

@@ -25,7 +25,7 @@ def _white(findings: Findings) -> list[Run]:
 def coin_fixed(findings: Findings, _: Comparisons) -> Outcome:
     """D1: with the coin fixed the target is one network, and the white-box attack on one network works."""
     kept = findings.robust(0, "white_box", BASE)[-1]
-    share, declared = float(kept.mean()), bool(getattr(findings.evaluation, "undefended", False))
+    share, declared = float(kept.mean()), findings.evaluation.undefended
     numbers = {"base_left": int(kept.sum()), "n": findings.n, "base_declared_undefended": declared}
     text = f"the attack leaves {100 * share:.1f} % of a single network"
     if not declared:

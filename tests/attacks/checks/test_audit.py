@@ -171,6 +171,19 @@ def test_leaks_are_counted_where_gradients_attacked(context: Evaluation) -> None
     assert _outcome(_findings(context, elsewhere, runs=(transfer,)), "B11").numbers["points"] == 0
 
 
+@pytest.mark.parametrize(("kept", "level"), [(1, "PASS"), (5, "WARN"), (6, "FAIL")])
+def test_a_base_declared_undefended_must_fall(kept: int, level: str, context: Evaluation) -> None:
+    """It may keep one point of a hundred, five with a warning; the same base undeclared is only counted."""
+    fields = {f.name: getattr(context, f.name) for f in dataclasses.fields(Evaluation) if f.init}
+    declared = Evaluation(**(fields | {"undefended": True}))
+    killer = {"points": 64, "cross_entropy": 64, "margin": 64, "both": 64}
+    found = _findings(context, runs=(_run("apgd_ce", kept, "base"),), gradient_killer=killer)
+    assert _outcome(found, "B15").level.value == "PASS"
+    found = dataclasses.replace(found, evaluation=declared)
+    assert _outcome(found, "B15").level.value == level
+    assert _outcome(found, "D1").level.value == level
+
+
 def test_queries_that_win_are_noticed(context: Evaluation) -> None:
     """What Square breaks beyond all gradient attacks, cold ones included, counts against the evaluation."""
     square = _run("square", 40, knowledge="score_query")
