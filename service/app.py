@@ -25,6 +25,7 @@ from service.routes import (
     infer,
     jobs,
     keys,
+    login,
     metrics,
     models,
     pages,
@@ -71,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
     api = (health, statistics, infer, models, repository, metrics, jobs, events, reports, capabilities, keys)
-    for room in (*api, pages, evaluate_page):
+    for room in (*api, pages, evaluate_page, login):
         app.include_router(room.router)
     app.mount("/static", pages.static_files(), name="static")
     return app
@@ -94,13 +95,17 @@ async def _lifespan(settings: Settings, instruments: Instruments, app: FastAPI) 
 
 async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitStack) -> Rooms:
     # Imported here: these rooms load torch and the engine's client, which importing this module must not.
+    from service.catalogue.base_models import BaseModels
     from service.catalogue.repository import ModelRepository
     from service.inference.pool import ModelPool
+    from service.jobs.comparing import compare_reports
     from service.jobs.dbos_engine import DbosEngine, migrate_engine
     from service.jobs.desk import JobDesk
     from service.jobs.inventory import take_inventory
     from service.jobs.ledger import JobLedger
+    from service.jobs.partial import partial_report
     from service.jobs.reconcile import Reconciler
+    from service.jobs.resolving import Resolver
     from service.store.artifacts import ArtifactStore
     from service.store.database import Database, migrate
     from service.store.reports import ReportShelf
@@ -113,20 +118,25 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
     stack.callback(database.close)
     engine = await asyncio.to_thread(DbosEngine, settings.database_url)
     stack.callback(engine.close)
-    ledger = JobLedger(database, max_open=settings.max_open_jobs)
+    ledger = JobLedger(database, max_open=settings.max_open_jobs, max_open_per_owner=settings.max_open_jobs_per_owner)
     reconciler = Reconciler(ledger, engine, cancel_grace=settings.cancel_grace)
     repository = ModelRepository(settings.models_folder)
     secret = await asyncio.to_thread(_secret, settings.data / "cursor.key")
     pool = ModelPool(repository, settings, instruments)
     stack.push_async_callback(pool.stop)
     await pool.start()
+    artifacts = ArtifactStore(settings.artifacts_folder)
     return Rooms(
         settings=settings,
         pool=pool,
-        desk=JobDesk(settings, ledger, reconciler, repository, broken=pool.broken),
+        desk=JobDesk(settings, ledger, reconciler, Resolver(settings, repository, broken=pool.broken)),
         ledger=ledger,
         reports=ReportShelf(database),
-        artifacts=ArtifactStore(settings.artifacts_folder),
+        artifacts=artifacts,
+        bases=BaseModels(settings.bases_folder),
+        repository=repository,
+        partial=partial(partial_report, artifacts),
+        compare=partial(compare_reports, artifacts),
         capabilities=await asyncio.to_thread(take_inventory, settings),
         secret=secret,
         doorkeeper=await _open_doorkeeper(settings, database, secret),

@@ -70,6 +70,14 @@ class Settings(BaseSettings):
     max_job_samples: int = Field(50_000, ge=1, description="samples one evaluation may judge")
     max_open_jobs: int = Field(1000, ge=1, description="unfinished jobs; above: 429")
     cancel_grace: float = Field(5.0, ge=0, description="seconds a running shard gets to stop")
+    max_open_jobs_per_owner: int | None = Field(None, ge=1, description="unfinished jobs of one owner; unset: no limit")
+    shard_timeout: float = Field(3600.0, gt=0, description="seconds one shard may run; then its process is killed")
+    disk_floor: int = Field(256 << 20, ge=0, description="free bytes below which new jobs and models get 429")
+    keep_days: float = Field(0.0, ge=0, description="days after which finished jobs are forgotten; 0: never")
+    max_model_bytes: int = Field(2 << 30, ge=1024, description="bytes of one uploaded base network; above: 413")
+    max_bases: int = Field(1000, ge=1, description="stored base networks; above: 429")
+    max_streams: int = Field(64, ge=1, description="event streams open at once; above: 429")
+    max_streams_per_owner: int = Field(32, ge=1, description="event streams of one owner open at once; above: 429")
 
     drain_delay: float = Field(0.0, ge=0, description="seconds between 'not ready' and refusing work")
     drain_grace: float = Field(20.0, ge=0, description="seconds admitted requests get to finish at a stop")
@@ -110,6 +118,11 @@ class Settings(BaseSettings):
     def models_folder(self) -> Path:
         """Folder of the model repository."""
         return self.data / "models"
+
+    @property
+    def bases_folder(self) -> Path:
+        """Folder of the uploaded base networks."""
+        return self.data / "bases"
 
     @property
     def artifacts_folder(self) -> Path:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import ensemble
-from ensemble import Recipe
+from ensemble import Recipe, SymmetryEnsemble
 from ensemble.architectures import Architecture
-from ensemble.errors import InputError
+from ensemble.errors import ArtifactError, InputError
 from service.catalogue import architectures, user_network
 from service.catalogue.checkpoints import load_weights
 from service.catalogue.datasets import DataSet
@@ -57,7 +58,7 @@ class Order:
     calibration: int | None = None
 
 
-def trained_network(key: str, weights: Path, *, num_classes: int, device: str = "cpu") -> TrainedNetwork:
+def trained_network(key: str, weights: Path, *, num_classes: int | None, device: str = "cpu") -> TrainedNetwork:
     """Return the network of an architecture key, or of the user's own `file.py:factory`, with trained weights in it.
 
     Raises:
@@ -90,14 +91,7 @@ def build(
         LevelsetError: the name, the numbers or the network do not allow it; nothing is stored then.
     """
     check_name(order.name)  # before minutes of work
-    classes = count_classes(base.network, source.input_shape)
-    if classes != source.num_classes:
-        raise InputError(
-            f"data set {source.name}: expected {classes} classes like the network, got {source.num_classes}; "
-            "use the data set the network was trained on"
-        )
-    n = min(source.size(CALIBRATION), ENOUGH) if order.calibration is None else order.calibration
-    inputs = source.part(CALIBRATION, n).inputs.to(next(base.network.parameters()).device)
+    inputs = calibration_inputs(base, source, order.calibration)
     rng = torch.Generator().manual_seed(order.seed)
     model = ensemble.generate(
         base.network, inputs, members=order.members, recipe=order.recipe, rng=rng, progress=progress
@@ -107,7 +101,59 @@ def build(
         model,
         architecture=base.architecture,
         dataset=source.name,
+        dataset_digest=source.digest,
         class_names=source.class_names,
+    )
+
+
+def calibration_inputs(base: TrainedNetwork, source: DataSet, n: int | None) -> Tensor:
+    """Return `n` images of the calibration part, all but at most 500 when None, on the network's device.
+
+    Raises:
+        InputError: the data set has other classes than the network, or not so many images.
+    """
+    classes = count_classes(base.network, source.input_shape)
+    if classes != source.num_classes:
+        raise InputError(
+            f"data set {source.name}: expected {classes} classes like the network, got {source.num_classes}; "
+            "use the data set the network was trained on"
+        )
+    count = min(source.size(CALIBRATION), ENOUGH) if n is None else n
+    return source.part(CALIBRATION, count).inputs.to(next(base.network.parameters()).device)
+
+
+def store(
+    base: TrainedNetwork,
+    source: DataSet,
+    name: str,
+    model: SymmetryEnsemble,
+    repository: ModelRepository,
+    *,
+    base_name: str,
+) -> ModelInfo:
+    """Return the record of a version with this content: the one that is there, or else a new one.
+
+    Args:
+        base: network the ensemble was made from.
+        source: data set of the calibration inputs.
+        name: name of the ensemble.
+        model: what to store.
+        repository: where.
+        base_name: name of the stored base network.
+    """
+    for version in repository.versions(name) if name in repository.names() else ():
+        with suppress(ArtifactError):
+            info = repository.info(name, version)
+            if info.digest == model.digest and info.dataset_digest == source.digest:
+                return info
+    return repository.add(
+        name,
+        model,
+        architecture=base.architecture,
+        dataset=source.name,
+        dataset_digest=source.digest,
+        class_names=source.class_names,
+        base=base_name,
     )
 
 

@@ -1,9 +1,12 @@
 """What a repository says about a stored ensemble without loading its weights."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from service.catalogue.datasets import DataSet
 
 
 class ModelInfo(BaseModel):
@@ -24,6 +27,21 @@ class ModelInfo(BaseModel):
     num_classes: int = Field(ge=2, description="number of classes")
     class_names: tuple[str, ...] | None = Field(None, description="one name per class")
     dataset: str | None = Field(None, description="data set the calibration inputs came from")
+    dataset_digest: str | None = Field(
+        None, description="SHA-256 over that data set's images, labels and parts; None in records before it was kept"
+    )
+    base: str | None = Field(None, description="stored base network it was generated from; None for a local build")
     calibration_digest: str | None = Field(None, description="SHA-256 of the calibration inputs")
     created_at: datetime = Field(description="time of storing, UTC")
     generation: dict[str, Any] = Field(default_factory=dict, description="how the members were made, site by site")
+
+    def was_made_on(self, dataset: "DataSet", *, offered_as: str) -> bool:
+        """Return whether the calibration inputs came from a data set; by name where the record holds no digest.
+
+        Args:
+            dataset: the data set.
+            offered_as: the name under which it was asked for.
+        """
+        if self.dataset_digest is not None:
+            return self.dataset_digest == dataset.digest
+        return self.dataset in (offered_as, dataset.name)

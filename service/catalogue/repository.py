@@ -1,5 +1,6 @@
 """The model repository: ensembles on disk, each version an immutable folder.
 
+    models/<name>/active                   the version that answers where none is named; absent: the newest usable one
     models/<name>/<version>/model.json     what `ModelInfo` holds
     models/<name>/<version>/artifact/      written and verified by `ensemble`
 
@@ -23,12 +24,13 @@ from ensemble import SymmetryEnsemble
 from ensemble.architectures import Architecture
 from ensemble.digests import network_digest
 from ensemble.errors import ArtifactError, InputError, UnknownName
-from service.catalogue.durable import flush_folder, refuse_links, write_text
+from service.catalogue.durable import flush_folder, refuse_links, write_text, write_text_atomically
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.names import NAME, RESERVED, VERSION, check_name, check_version
 
 INFO = "model.json"
 ARTIFACT = "artifact"
+ACTIVE = "active"
 HIDDEN = ".new-"
 
 Build = Callable[[], nn.Module]
@@ -60,6 +62,24 @@ class ModelRepository:
         if not versions:
             raise UnknownName("ensemble", name[:120], self.names())
         return versions
+
+    def active(self, name: str) -> str | None:
+        """Return the version that was activated; None where none was, or it is gone: the newest usable one answers."""
+        try:
+            version = (self.folder / name / ACTIVE).read_text(encoding="ascii").strip() if NAME.fullmatch(name) else ""
+        except (OSError, UnicodeDecodeError):
+            return None
+        return version if version in self._versions(self.folder / name) else None
+
+    def activate(self, name: str, version: str) -> None:
+        """Let a stored version answer where none is named, from now on and after every start.
+
+        Raises:
+            UnknownName: no such ensemble or version.
+            ArtifactError: its record is damaged.
+        """
+        info = self.info(name, version)
+        write_text_atomically(self.folder / name / ACTIVE, info.version + "\n")
 
     def info(self, name: str, version: str | None = None) -> ModelInfo:
         """Return what is stored about a version, the newest one when `version` is None.
@@ -124,7 +144,9 @@ class ModelRepository:
         *,
         architecture: Architecture | None,
         dataset: str | None = None,
+        dataset_digest: str | None = None,
         class_names: Sequence[str] | None = None,
+        base: str | None = None,
     ) -> ModelInfo:
         """Return the record of a newly stored version; earlier versions stay as they are.
 
@@ -133,14 +155,18 @@ class ModelRepository:
             model: what to store.
             architecture: how the base network is built again; None where only its author can.
             dataset: data set the calibration inputs came from.
+            dataset_digest: what tells it from another one of that name.
             class_names: one name per class.
+            base: name of the stored base network it was made from.
 
         Raises:
             InputError: the name is not allowed, the inputs are not images, or the class names do not fit.
             ArtifactError: the folder cannot be written.
         """
         check_name(name)
-        record = _record(name, model, architecture, dataset, class_names)
+        record = _record(name, model, architecture, class_names).model_copy(
+            update={"dataset": dataset, "dataset_digest": dataset_digest, "base": base}
+        )
         home = self.folder / name
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -197,7 +223,6 @@ def _record(
     name: str,
     model: SymmetryEnsemble,
     architecture: Architecture | None,
-    dataset: str | None,
     class_names: Sequence[str] | None,
 ) -> ModelInfo:
     if class_names is not None and len(class_names) != model.num_classes:
@@ -220,7 +245,6 @@ def _record(
         input_shape=(channels, height, width),
         num_classes=model.num_classes,
         class_names=None if class_names is None else tuple(class_names),
-        dataset=dataset,
         calibration_digest=None if generation is None else generation.calibration_digest,
         created_at=datetime.now(UTC),
         generation={} if generation is None else json.loads(json.dumps(generation.to_dict())),  # tuples become lists

@@ -152,7 +152,7 @@ def prepare(order: Order, here: Here) -> Evaluation:
         )
     part = source.part(order.split, order.count)
     used = None
-    if source.name == info.dataset:
+    if info.was_made_on(source, offered_as=source.name):
         used = tuple(str(index) for split in USED_IN_BUILDING for index in source.parts[split])
     attacker, validation = points_of_others(source)
     return Evaluation(

@@ -1,7 +1,6 @@
 """`levelset figures`: the figures of the paper, reproduced and set beside the official numbers."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from attacks.paper import PaperData, Settings
+    from attacks.paper import PaperData
     from ensemble.paper import Report, Row
 
 NAME = "figures"
@@ -61,32 +60,9 @@ def command(
 
 
 def _images(images: Path | None, data_root: Path | None, limit: int) -> "PaperData":
-    from service.cli import figure_data
+    from service.catalogue import figure_data
 
     return figure_data.load(images, settings_with(dataset_root=data_root).datasets_folder, limit)
-
-
-def _rows(data: "Callable[[int], PaperData]") -> "list[Row]":
-    """Return one row per figure; images are read when a figure that needs them is run."""
-    from attacks.paper import DEFAULT, FIGURES, OFFICIAL
-    from ensemble.paper import TABLE, Row
-
-    attacked = [
-        Row(
-            module.NUMBER,
-            module.TITLE,
-            partial(_attacked, module.run, data, DEFAULT),
-            partial(_attacked, module.run, data, OFFICIAL),
-        )
-        for module in FIGURES
-    ]
-    return [*TABLE, *attacked]
-
-
-def _attacked(
-    run: "Callable[[PaperData, Settings], Report]", data: "Callable[[int], PaperData]", settings: "Settings"
-) -> "Report":
-    return run(data(settings.images), settings)
 
 
 def _chosen(numbers: list[int] | None, data: "Callable[[int], PaperData]") -> "list[Row]":
@@ -98,8 +74,9 @@ def _chosen(numbers: list[int] | None, data: "Callable[[int], PaperData]") -> "l
     """
     from ensemble.errors import InputError, UnknownName
     from ensemble.paper import MISSING
+    from service.catalogue.figures import rows
 
-    known = {row.number: row for row in _rows(data)}
+    known = {row.number: row for row in rows(data)}
     if not numbers:
         return list(known.values())
     for number in numbers:

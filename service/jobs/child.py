@@ -18,10 +18,10 @@ def main() -> None:
     """Answer questions until the worker closes the channel."""
     die_with_parent(int(sys.argv[2]))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    from service.jobs.workbench import Workbench  # torch and foolbox only now, after the kinship is set
+    from service.jobs.benches import Benches  # torch only now, after the kinship is set
 
     settings = Settings()
-    bench = Workbench(settings)
+    bench = Benches(settings)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         while True:
             try:

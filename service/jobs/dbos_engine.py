@@ -59,19 +59,19 @@ class DbosEngine:
         options: EnqueueOptions = {
             "workflow_name": WORKFLOW,
             "queue_name": QUEUE,
-            "workflow_id": submission.job_id,
+            "workflow_id": submission.workflow_id,
             "app_version": VERSION,
             "priority": submission.priority + 1,  # the engine runs what has no priority first, and its own start at 1
         }
         self._client.enqueue(options, submission.job_id)
 
-    def get(self, job_id: str) -> EngineJob | None:
+    def get(self, workflow: str) -> EngineJob | None:
         """Return what the engine knows about the job, None where it never saw it."""
-        return self.list([job_id]).get(job_id)
+        return self.list([workflow]).get(workflow)
 
-    def list(self, job_ids: Iterable[str]) -> Mapping[str, EngineJob]:
+    def list(self, workflows: Iterable[str]) -> Mapping[str, EngineJob]:
         """Return what the engine knows about these jobs."""
-        wanted = list(job_ids)
+        wanted = list(workflows)
         if not wanted:
             return {}
         found = self._client.list_workflows(workflow_ids=wanted, load_input=False, load_output=True)
@@ -80,23 +80,23 @@ class DbosEngine:
             for status in found
         }
 
-    def cancel(self, job_id: str) -> None:
+    def cancel(self, workflow: str) -> None:
         """Stop the job at its next point of rest; doing it twice is harmless."""
-        self._client.cancel_workflow(job_id)
+        self._client.cancel_workflow(workflow)
 
-    def pause(self, job_id: str) -> None:
+    def pause(self, workflow: str) -> None:
         """Stop the job so that `resume` continues it; finished steps are kept."""
-        self._client.cancel_workflow(job_id)
+        self._client.cancel_workflow(workflow)
 
-    def resume(self, job_id: str) -> None:
+    def resume(self, workflow: str) -> None:
         """Queue a stopped job again from its first unfinished step."""
-        self._client.resume_workflow(job_id, queue_name=QUEUE)
+        self._client.resume_workflow(workflow, queue_name=QUEUE)
 
-    def events(self, job_id: str) -> Sequence[Mapping[str, Any]]:
+    def events(self, workflow: str) -> Sequence[Mapping[str, Any]]:
         """Return the finished steps of the job, oldest first, for diagnosis."""
         return [
             {"step": step["function_id"], "name": step["function_name"]}
-            for step in self._client.list_workflow_steps(job_id)
+            for step in self._client.list_workflow_steps(workflow)
         ]
 
     def close(self) -> None:

@@ -2,18 +2,18 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.errors import IdempotencyConflict, NotFound, Overloaded, StateConflict
-from service.jobs.states import OPEN, TERMINAL, JobState, Mark, may_move
+from service.jobs.states import OPEN, RETRIABLE, TERMINAL, JobState, Mark, may_move
 from service.store.canonical import digest
 from service.store.clock import now
 from service.store.database import Database
-from service.store.tables import Event, Idempotency, Job, Shard
+from service.store.tables import Event, Idempotency, Job, JobFile, Shard
 
 IDEMPOTENCY_SECONDS: Final = 24 * 3600
 
@@ -28,6 +28,7 @@ class NewJob:
     metadata: Mapping[str, Any]
     priority: int
     max_seconds: int | None
+    notices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,13 @@ class JobLedger:
     Args:
         database: where the rows lie.
         max_open: unfinished jobs above which new ones are refused.
+        max_open_per_owner: the same of one owner; as many as all when None.
     """
 
-    def __init__(self, database: Database, *, max_open: int) -> None:
+    def __init__(self, database: Database, *, max_open: int, max_open_per_owner: int | None = None) -> None:
         self._database = database
         self._max_open = max_open
+        self._max_open_per_owner = max_open if max_open_per_owner is None else max_open_per_owner
 
     def create(self, new: NewJob, key: IdempotencyKey | None = None) -> Created:
         """Return the written job; with a key seen before, the job of that time.
@@ -69,13 +72,15 @@ class JobLedger:
         with self._database.write() as session:
             if key is not None and (earlier := _replay(session, new.owner, key)) is not None:
                 return Created(earlier, replayed=True)
-            self._refuse_flood(session)
+            self._refuse_flood(session, new.owner)
             job = _row(new)
             session.add(job)
             session.flush()
             if key is not None:
                 session.add(_remember(new.owner, key, job))
             add_event(session, job, "state", {"from": None, "to": job.state, "state": job.state})
+            for code, message in new.notices.items():
+                add_event(session, job, "log", {"message": message, "code": code}, level="warning")
             return Created(job, replayed=False)
 
     def get(self, job_id: str, *, owner: str) -> Job:
@@ -92,7 +97,13 @@ class JobLedger:
             return job
 
     def page(
-        self, *, owner: str, limit: int, before: tuple[int, str] | None = None, state: str | None = None
+        self,
+        *,
+        owner: str,
+        limit: int,
+        before: tuple[int, str] | None = None,
+        state: str | None = None,
+        kind: str | None = None,
     ) -> Sequence[Job]:
         """Return up to `limit` jobs, newest first, older than `before` (created_at, id)."""
         query = select(Job).where(Job.owner == owner).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
@@ -100,6 +111,8 @@ class JobLedger:
             query = query.where(tuple_(Job.created_at, Job.id) < before)
         if state is not None:
             query = query.where(Job.state == state)
+        if kind is not None:
+            query = query.where(Job.type == kind)
         with self._database.read() as session:
             jobs = session.scalars(query).all()
             session.expunge_all()
@@ -169,15 +182,77 @@ class JobLedger:
         """
         with self._database.write() as session:
             job = locked(session, job_id)
+            if job.state != JobState.PAUSED:
+                raise StateConflict(f"job {job.id}: expected a paused one, got {job.state!r}; `:retry` is for ended jobs")
             move(session, job, JobState.QUEUED)
             return job
 
-    def _refuse_flood(self, session: Session) -> None:
-        unfinished = session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(sorted(OPEN)))) or 0
-        if unfinished >= self._max_open:
-            raise Overloaded(
-                f"jobs: expected fewer than {self._max_open} unfinished, got {unfinished}; wait", retry_after=30
-            )
+    def retry(self, job_id: str) -> Job:
+        """Return the failed or cancelled job, waiting for a worker again; its committed shards are kept.
+
+        Raises:
+            StateConflict: it neither failed nor was cancelled.
+            Overloaded: too many jobs are unfinished.
+        """
+        with self._database.write() as session:
+            job = locked(session, job_id)
+            if JobState(job.state) not in RETRIABLE:
+                raise StateConflict(f"job {job.id}: expected one that failed or was cancelled, got {job.state!r}")
+            self._refuse_flood(session, job.owner)
+            move(session, job, JobState.QUEUED)
+            job.run, job.attempt, job.deaths = job.run + 1, job.attempt + 1, 0
+            job.error = job.started_at = job.finished_at = None
+            return job
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job that is over, with its shards, events and list of files; a report stays.
+
+        Raises:
+            StateConflict: it is not over.
+        """
+        with self._database.write() as session:
+            job = locked(session, job_id)
+            if JobState(job.state) not in TERMINAL:
+                raise StateConflict(f"job {job.id}: expected one that is over, got {job.state!r}; cancel it first")
+            session.execute(delete(Idempotency).where(Idempotency.job_id == job_id))
+            session.delete(job)
+
+    def files(self, job_id: str) -> Sequence[JobFile]:
+        """Return the files that the job left behind, by name."""
+        query = select(JobFile).where(JobFile.job_id == job_id).order_by(JobFile.name)
+        with self._database.read() as session:
+            files = session.scalars(query).all()
+            session.expunge_all()
+            return files
+
+    def shard_keys(self, job_id: str) -> Sequence[str]:
+        """Return the keys of the committed shards of the job, oldest first."""
+        query = select(Shard.key).where(Shard.job_id == job_id).order_by(Shard.finished_at, Shard.key)
+        with self._database.read() as session:
+            return session.scalars(query).all()
+
+    def open_jobs(self, kind: str) -> Sequence[Job]:
+        """Return every unfinished job of a type, newest first, whoever owns it."""
+        query = select(Job).where(Job.type == kind, Job.state.in_(sorted(OPEN))).order_by(Job.created_at.desc())
+        with self._database.read() as session:
+            jobs = session.scalars(query).all()
+            session.expunge_all()
+            return jobs
+
+    def _refuse_flood(self, session: Session, owner: str) -> None:
+        unfinished = select(func.count()).select_from(Job).where(Job.state.in_(sorted(OPEN)))
+        bounds = (
+            ("of all owners", self._max_open, unfinished),
+            ("of one owner", self._max_open_per_owner, unfinished.where(Job.owner == owner)),
+        )
+        for whose, bound, query in bounds:
+            count = session.scalar(query) or 0
+            if count >= bound:
+                raise Overloaded(
+                    f"jobs: expected fewer than {bound} unfinished {whose}, got {count}; wait for some to end, or "
+                    "cancel them",
+                    retry_after=30,
+                )
 
 
 def unknown_job(job_id: str) -> NotFound:
@@ -231,6 +306,8 @@ def _row(new: NewJob) -> Job:
         details=dict(new.metadata),
         priority=new.priority,
         max_seconds=new.max_seconds,
+        notices=dict(new.notices) or None,
+        run=1,
         attempt=1,
         deaths=0,
         last_seq=0,

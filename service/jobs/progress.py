@@ -7,12 +7,12 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.errors import JobStopped, PoisonedShard
+from service.errors import JobStopped, Nondeterministic, PoisonedShard
 from service.jobs.ledger import add_event, locked, move
 from service.jobs.states import TERMINAL, JobState
 from service.store.clock import now
 from service.store.database import Database
-from service.store.tables import Job, Report, Shard
+from service.store.tables import Job, JobFile, Report, Shard
 
 MAX_DEATHS: Final = 3
 _LEFT_BEHIND: Final = (JobState.RUNNING.value, JobState.CANCELLING.value, JobState.PAUSING.value)
@@ -37,6 +37,31 @@ class NewReport:
     status: str
     summary: Mapping[str, Any]
     files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that a job leaves behind; its bytes are stored under their digest."""
+
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished job made.
+
+    Attributes:
+        report: of an evaluation.
+        result: whatever else it made, in small JSON values.
+        files: what can be fetched.
+    """
+
+    report: NewReport | None = None
+    result: Mapping[str, Any] | None = None
+    files: tuple[NewFile, ...] = ()
 
 
 class Progress:
@@ -68,12 +93,12 @@ class Progress:
             for job in session.scalars(select(Job).where(Job.worker == self._worker, Job.in_flight.is_not(None))):
                 job.in_flight = None
 
-    def planned(self, job_id: str, *, shards: int, samples: int) -> None:
-        """Note the size of the job and that it runs."""
+    def planned(self, job_id: str, *, shards: int, samples: int, plan: str | None = None) -> None:
+        """Note the size of the job, the digest of the list of its shards, and that it runs."""
         with self._database.write() as session:
             job = _held(session, job_id)
             job.worker = self._worker
-            job.shards_total, job.samples_total = shards, samples
+            job.shards_total, job.samples_total, job.plan = shards, samples, plan
             if job.state == JobState.QUEUED:
                 move(session, job, JobState.RUNNING)
             add_event(session, job, "log", {"message": f"planned {shards} shards"})
@@ -102,11 +127,22 @@ class Progress:
             locked(session, job_id).in_flight = None
 
     def commit(self, job_id: str, shard: CommittedShard) -> None:
-        """Write the finished shard, once."""
+        """Write the finished shard, once.
+
+        Raises:
+            Nondeterministic: it was committed before with another result.
+            JobStopped: the job was cancelled or paused.
+        """
         with self._database.write() as session:
             job = _held(session, job_id)
             job.in_flight, job.deaths = None, 0
-            if session.get(Shard, (job_id, shard.key)) is not None:
+            earlier = session.get(Shard, (job_id, shard.key))
+            if earlier is not None and earlier.digest != shard.digest:
+                raise Nondeterministic(
+                    f"{shard.title}: expected the result {earlier.digest[:12]} that was committed before, got "
+                    f"{shard.digest[:12]}; the same work gave two answers, so no report can be trusted"
+                )
+            if earlier is not None:
                 return
             session.add(
                 Shard(
@@ -123,28 +159,18 @@ class Progress:
             data = {"shards_done": done, "shards_total": job.shards_total, "title": shard.title, "cached": shard.cached}
             add_event(session, job, "progress", data)
 
-    def succeeded(self, job_id: str, report: NewReport) -> str:
-        """Return the id of the report, written together with the job's last move."""
-        report_id = "report-" + job_id.removeprefix("job-")
+    def succeeded(self, job_id: str, outcome: Outcome) -> str | None:
+        """Return the id of the report, if there is one; it is written together with the job's last move."""
         with self._database.write() as session:
             job = _held(session, job_id)
-            if session.get(Report, report_id) is None:
-                session.add(
-                    Report(
-                        id=report_id,
-                        owner=job.owner,
-                        job_id=job_id,
-                        digest=report.digest,
-                        status=report.status,
-                        summary=dict(report.summary),
-                        files=dict(report.files),
-                        created_at=now(),
-                    )
-                )
-            job.report_id = report_id
+            if outcome.report is not None:
+                job.report_id = _write_report(session, job, outcome.report)
+            job.result = None if outcome.result is None else dict(outcome.result)
+            for file in outcome.files:
+                _write_file(session, job_id, file)
             if job.state != JobState.SUCCEEDED:
                 move(session, job, JobState.SUCCEEDED)
-        return report_id
+            return job.report_id
 
     def failed(self, job_id: str, *, code: str, message: str) -> None:
         """Write why the job ended, unless it is over already."""
@@ -157,6 +183,38 @@ class Progress:
                     JobState.FAILED,
                     error={"code": code, "message": message, "retryable": code != "invalid"},
                 )
+
+
+def _write_report(session: Session, job: Job, report: NewReport) -> str:
+    report_id = "report-" + job.id.removeprefix("job-")
+    if session.get(Report, report_id) is None:
+        session.add(
+            Report(
+                id=report_id,
+                owner=job.owner,
+                job_id=job.id,
+                digest=report.digest,
+                status=report.status,
+                summary=dict(report.summary),
+                files=dict(report.files),
+                created_at=now(),
+            )
+        )
+    return report_id
+
+
+def _write_file(session: Session, job_id: str, file: NewFile) -> None:
+    if session.get(JobFile, (job_id, file.name)) is None:
+        session.add(
+            JobFile(
+                job_id=job_id,
+                name=file.name,
+                sha256=file.sha256,
+                size=file.size,
+                media_type=file.media_type,
+                created_at=now(),
+            )
+        )
 
 
 def _resume(session: Session, job: Job) -> str:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from service.errors import StateConflict
-from service.jobs.engine import EngineJob, JobEngine, Submission
+from service.jobs.engine import EngineJob, JobEngine, Submission, workflow_id
 from service.jobs.ledger import JobLedger
 from service.jobs.states import EngineStatus, JobState, Mark, state_of
 from service.store.clock import now
@@ -30,10 +30,10 @@ class Reconciler:
     def sweep(self) -> None:
         """Queue, stop or move every job whose row and engine disagree; one bad job holds up no other."""
         jobs = self._ledger.unsettled()
-        known = self._engine.list(job.id for job in jobs)
+        known = self._engine.list(_workflow(job) for job in jobs)
         for job in jobs:
             try:
-                self._settle(job, known.get(job.id))
+                self._settle(job, known.get(_workflow(job)))
             except StateConflict:
                 continue  # it moved between the two looks; the next sweep sees it
             except Exception:
@@ -43,13 +43,13 @@ class Reconciler:
         if seen is None:
             self._submit(job)
         elif job.state == JobState.QUEUED and job.enqueued_at is None and seen.status is EngineStatus.STOPPED:
-            self._engine.resume(job.id)
+            self._engine.resume(_workflow(job))
             self._ledger.set_enqueued(job.id)
         elif _is_late(job):
             self._ledger.mark(job.id, Mark.TIMEOUT, JobState.CANCELLING)
-            self._engine.cancel(job.id)
+            self._engine.cancel(_workflow(job))
         elif job.mark is not None and seen.status in (EngineStatus.QUEUED, EngineStatus.RUNNING):
-            self._engine.cancel(job.id)  # the mark was written, the engine had not heard
+            self._engine.cancel(_workflow(job))  # the mark was written, the engine had not heard
         elif seen.status not in (EngineStatus.QUEUED, EngineStatus.RUNNING) and not self._is_stopping(job):
             self._finish(job, seen)
 
@@ -57,7 +57,7 @@ class Reconciler:
         if job.mark is not None:
             self._ledger.move(job.id, state_of(EngineStatus.STOPPED, Mark(job.mark)))
             return
-        self._engine.submit(Submission(job.id, job.priority))
+        self._engine.submit(Submission(_workflow(job), job.id, job.priority))
         self._ledger.set_enqueued(job.id)
 
     def _is_stopping(self, job: Job) -> bool:
@@ -66,6 +66,10 @@ class Reconciler:
     def _finish(self, job: Job, seen: EngineJob) -> None:
         mark = Mark(job.mark) if job.mark is not None else None
         self._ledger.move(job.id, state_of(seen.status, mark), error=_error(seen, mark, job))
+
+
+def _workflow(job: Job) -> str:
+    return workflow_id(job.id, job.run)
 
 
 def _is_late(job: Job) -> bool:

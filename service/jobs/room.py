@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from service.errors import JobStopped, PoisonedShard, ServiceError
-from service.jobs.progress import CommittedShard, NewReport, Progress
+from service.errors import JobStopped, Nondeterministic, PoisonedShard, ServiceError
+from service.jobs.progress import CommittedShard, NewFile, NewReport, Outcome, Progress
 from service.jobs.shard_process import ShardFailed, ShardProcess, ShardProcessDied
 
 LOG = logging.getLogger("levelset.worker")
@@ -34,7 +34,11 @@ class WorkerRoom:
             spec = await asyncio.to_thread(self._progress.spec, job_id)
             answer = await self._ask({"do": "plan", "spec": spec})
             await asyncio.to_thread(
-                self._progress.planned, job_id, shards=len(answer["keys"]), samples=answer["samples"]
+                self._progress.planned,
+                job_id,
+                shards=len(answer["keys"]),
+                samples=answer["samples"],
+                plan=answer["plan"],
             )
             return {"plan": answer["plan"], "keys": answer["keys"]}
 
@@ -57,10 +61,12 @@ class WorkerRoom:
         async with self._accountable(job_id):
             spec = await asyncio.to_thread(self._progress.spec, job_id)
             answer = await self._ask({"do": "finish", "spec": spec, "plan": plan})
-            report = NewReport(answer["digest"], answer["status"], answer["summary"], answer["files"])
+            report = NewReport(**answer["report"]) if answer.get("report") else None
+            files = tuple(NewFile(**file) for file in answer.get("files", ()))
+            outcome = Outcome(report, answer.get("result"), files)
             return {
-                "report": await asyncio.to_thread(self._progress.succeeded, job_id, report),
-                "digest": report.digest,
+                "report": await asyncio.to_thread(self._progress.succeeded, job_id, outcome),
+                "digest": None if report is None else report.digest,
             }
 
     def leave(self) -> None:
@@ -112,6 +118,8 @@ def _cause(error: Exception) -> tuple[str, str]:
         return error.code, str(error)
     if isinstance(error, PoisonedShard | ShardProcessDied):
         return "poison", str(error)
+    if isinstance(error, Nondeterministic):
+        return "nondeterminism", str(error)
     return "internal", f"{type(error).__name__} in the worker; its log has the reason"
 
 

@@ -7,8 +7,8 @@
 | cancelling, pausing | asked to stop; a shard may still be in flight |
 | paused | stopped, committed shards are kept, can be resumed |
 | succeeded | its report is written |
-| failed | it ended with an error |
-| cancelled | stopped for good |
+| failed | it ended with an error; it may be retried |
+| cancelled | stopped; it may be retried |
 """
 
 from enum import StrEnum
@@ -48,6 +48,7 @@ class EngineStatus(StrEnum):
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 OPEN = frozenset(JobState) - TERMINAL
+RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
 STOPPABLE = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.PAUSED})
 
 # The whole mapping: (engine's status, our mark) -> state. A mark in no row leaves the row without one.
@@ -85,8 +86,8 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.PAUSING: frozenset({JobState.PAUSED, JobState.CANCELLING, JobState.FAILED}),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.CANCELLING}),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 
 

@@ -8,12 +8,14 @@ from typing import Any, Final
 import torch
 
 from attacks.data import DataDescription
+from attacks.findings import gather
 from attacks.shards import Evaluation, Shard, merge, plan, run_shard
 from attacks.threat import ThreatModel
 from service.catalogue.datasets import DataSet
 from service.catalogue.repository import ModelRepository
 from service.errors import NotFound
 from service.jobs.data_sets import open_dataset, points_of_others
+from service.jobs.samples import StoredFile, per_sample, to_csv
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.canonical import canonical, digest
@@ -73,12 +75,19 @@ class Workbench:
         results = {key: self._result(spec, shard) for key, shard in shards.items()}
         report = merge(self._evaluation(spec), results)
         text = report.to_json()
-        files = {
-            "json": self._artifacts.put(text.encode()),
-            "html": self._artifacts.put(render_html(report).encode()),
-            "markdown": self._artifacts.put(render_markdown(report).encode()),
+        samples = per_sample(gather(self._evaluation(spec), [results[key] for key in shards]))
+        written = [
+            StoredFile("json", "report.json", "application/json", text.encode()),
+            StoredFile("html", "report.html", "text/html", render_html(report).encode()),
+            StoredFile("markdown", "report.md", "text/markdown", render_markdown(report).encode()),
+            StoredFile("samples", "samples.json", "application/json", canonical(samples)),
+            StoredFile("csv", "samples.csv", "text/csv", to_csv(samples)),
+        ]
+        files = {file.form: self._artifacts.put(file.data) for file in written}
+        return {
+            "report": {"digest": report.digest, "files": files, **_summary(json.loads(text), spec)},
+            "files": [file.record(files[file.form]) for file in written],
         }
-        return {"digest": report.digest, "files": files, **_summary(json.loads(text), spec)}
 
     def _result(self, spec: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
         stored = self._artifacts.get_result(shard.key)
@@ -122,7 +131,7 @@ def build_evaluation(spec: Mapping[str, Any], settings: Settings) -> Evaluation:
     data = spec["data"]
     dataset = open_dataset(data["name"], settings)
     part = dataset.part(data["split"], data["n"])
-    used = _used_ids(dataset) if info.dataset == data["name"] else None
+    used = _used_ids(dataset) if info.was_made_on(dataset, offered_as=data["name"]) else None
     attacker, validation = points_of_others(dataset)
     return Evaluation(
         target=target,

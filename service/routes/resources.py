@@ -5,7 +5,9 @@ from typing import Any
 
 from service.jobs.states import OPEN, JobState
 from service.store.clock import now, rfc3339
-from service.store.tables import Event, Job, Report
+from service.store.tables import Event, Job, JobFile, Report
+
+FORMATS = frozenset({"json", "html", "markdown"})  # of a report
 
 
 def job_resource(job: Job, counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
@@ -33,14 +35,31 @@ def job_resource(job: Job, counts: Mapping[str, tuple[int, int]]) -> dict[str, A
         "finished_at": rfc3339(job.finished_at),
         "error": job.error,
         "report_id": job.report_id,
+        "result": job.result,
+        "notices": [{"code": code, "message": message} for code, message in (job.notices or {}).items()],
         "links": {
             "self": path,
             "events": f"{path}/events",
             "cancel": f"{path}:cancel",
             "report": f"/api/v1/reports/{job.report_id}" if job.report_id else None,
+            "partial": f"{path}/partial" if job.type == "evaluate" else None,
+            "artifacts": f"{path}/artifacts",
             "page": f"/jobs/{job.id}",
         },
         "metadata": job.details,
+    }
+
+
+def file_resource(file: JobFile) -> dict[str, Any]:
+    """Return what the API says about a file of a job."""
+    return {
+        "name": file.name,
+        "object": "file",
+        "sha256": file.sha256,
+        "size": file.size,
+        "media_type": file.media_type,
+        "created_at": rfc3339(file.created_at),
+        "links": {"self": f"/api/v1/jobs/{file.job_id}/artifacts/{file.name}"},
     }
 
 
@@ -60,8 +79,9 @@ def report_resource(report: Report) -> dict[str, Any]:
         "report_digest": report.digest,
         "summary": report.summary,
         "headline": report.summary.get("headline"),
-        "formats": sorted(report.files),
+        "formats": sorted(set(report.files) & FORMATS),
         "created_at": rfc3339(report.created_at),
+        "has_samples": "csv" in report.files,
         "links": {"self": path, "job": f"/api/v1/jobs/{report.job_id}", "page": f"/reports/{report.id}"},
     }
 

@@ -1,7 +1,8 @@
 """What the routes reach for: made in the application's lifespan, nothing of it global."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -11,8 +12,11 @@ from service.security.doorkeeper import Doorkeeper
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
 from service.store.reports import ReportShelf
+from service.store.tables import Job, Report
 
 if TYPE_CHECKING:
+    from service.catalogue.base_models import BaseModels
+    from service.catalogue.repository import ModelRepository
     from service.inference.pool import ModelPool
     from service.jobs.desk import JobDesk
     from service.routes.capabilities import Capabilities
@@ -35,6 +39,10 @@ class Rooms:
     artifacts: ArtifactStore
     capabilities: "Capabilities"
     secret: bytes
+    bases: "BaseModels"
+    repository: "ModelRepository"
+    partial: Callable[[Job, Sequence[str]], dict[str, Any]]
+    compare: Callable[[Report, Report], dict[str, Any]]
     doorkeeper: Doorkeeper
     instruments: Instruments = field(default_factory=Instruments)
     draining: bool = False

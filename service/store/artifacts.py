@@ -37,6 +37,10 @@ class ArtifactStore:
             raise DamagedArtifact(f"artifact {name[:12]}: its bytes do not match its digest; run the job again")
         return data
 
+    def has(self, name: str) -> bool:
+        """Return whether a file of that SHA-256 is there; its bytes are not read."""
+        return self._path("blobs", name).is_file()
+
     def put_result(self, key: str, data: bytes) -> None:
         """Store the result of the shard `key`, sealed with its own digest."""
         _write_whole(self._path("shards", key), hashlib.sha256(data).hexdigest().encode() + b"\n" + data)

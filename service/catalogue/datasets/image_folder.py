@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,14 @@ class FolderSource:
                 )
             images[row] = array
         return torch.from_numpy(images).float() / 255.0
+
+    def fingerprint(self) -> bytes:
+        """Return the digest of class, name and bytes of every file."""
+        digest = sha256(f"{self.mode}{list(self.input_shape)}".encode())
+        for path in self.files:
+            digest.update(f"|{path.parent.name}/{path.name}|".encode())
+            digest.update(sha256(path.read_bytes()).digest())
+        return digest.digest()
 
 
 def decode(path: Path, mode: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

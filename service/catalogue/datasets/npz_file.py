@@ -13,6 +13,7 @@ before). Object arrays are refused: nothing is ever unpickled.
 import io
 import zipfile
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,13 @@ class JpegSource:
                 )
             images[row] = image
         return torch.from_numpy(images).float() / 255.0
+
+    def fingerprint(self) -> bytes:
+        """Return the digest of the byte streams and their bounds."""
+        digest = sha256(f"jpeg{list(self.shape)}".encode())
+        for array in (self.streams, self.starts, self.ends):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.digest()
 
 
 def npz_file(path: Path) -> DataSet:

@@ -21,6 +21,9 @@ class Source(Protocol):
     def read(self, indices: Indices) -> Tensor:
         """Return the images of these numbers, float32 `[n C H W]` in [0, 1]."""
 
+    def fingerprint(self) -> bytes:
+        """Return a digest of all images without decoding them: two sources of one fingerprint hold the same."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
@@ -62,6 +65,16 @@ class DataSet:
     source: Source
     labels: Indices
     parts: Mapping[str, Indices]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over images as stored, labels and parts: what tells two data sets of one name apart."""
+        digest = sha256(self.source.fingerprint())
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        for name in sorted(self.parts):
+            digest.update(f"|{name}|{len(self.parts[name])}|".encode())
+            digest.update(np.ascontiguousarray(self.parts[name], dtype="<i8").tobytes())
+        return digest.hexdigest()
 
     def size(self, split: str) -> int:
         """Return how many images the part holds.
@@ -116,3 +129,9 @@ class ArraySource:
         """Return the images of these numbers, float32 `[n C H W]` in [0, 1]."""
         chosen = torch.from_numpy(np.ascontiguousarray(self.pixels[indices]))
         return chosen.float() / 255.0 if chosen.dtype == torch.uint8 else chosen
+
+    def fingerprint(self) -> bytes:
+        """Return the digest of the pixels."""
+        digest = sha256(f"{self.pixels.dtype.str}{list(self.pixels.shape)}".encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.digest()

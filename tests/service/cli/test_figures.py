@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ensemble.paper import MISSING, TABLE
-from service.cli import figure_data
-from service.cli.figures import _rows
+from service.catalogue import figure_data
+from service.catalogue.figures import rows as rows_of
 from service.web.paper import render
 from tests.ensemble.paper.test_drawing import report
 from tests.service.cli.conftest import Levelset
@@ -55,7 +55,7 @@ def test_figures_that_are_not_there_are_refused(levelset: Levelset, tmp_path: Pa
 
 def test_every_figure_of_both_packages_has_a_row() -> None:
     """3 to 7, 9, 10 and 11; images are read only when a row that needs them runs."""
-    rows = _rows(lambda limit: pytest.fail("no image is needed to list the figures"))
+    rows = rows_of(lambda limit: pytest.fail("no image is needed to list the figures"))
     assert [row.number for row in rows] == [*(row.number for row in TABLE), 10, 11]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from service.errors import IdempotencyConflict, JobStopped, NotFound, Overloaded, PoisonedShard, StateConflict
 from service.jobs.ledger import IdempotencyKey, JobLedger, NewJob
-from service.jobs.progress import MAX_DEATHS, CommittedShard, NewReport, Progress
+from service.jobs.progress import MAX_DEATHS, CommittedShard, NewReport, Outcome, Progress
 from service.jobs.states import JobState, Mark
 from service.store.database import Database, migrate
 from service.store.reports import ReportShelf
@@ -59,7 +59,7 @@ def test_the_whole_way(database: Database, ledger: JobLedger) -> None:
     for _ in range(2):
         progress.commit(job.id, shard())
     for _ in range(2):
-        report_id = progress.succeeded(job.id, REPORT)
+        report_id = progress.succeeded(job.id, Outcome(REPORT))
     found = ledger.get(job.id, owner="local")
     assert (found.state, found.report_id, found.in_flight, found.details) == (
         "succeeded",
@@ -144,7 +144,7 @@ def test_a_stopped_job_takes_nothing(database: Database, ledger: JobLedger, mark
     for write in (
         lambda: progress.begin(job.id, "a" * 64),
         lambda: progress.commit(job.id, shard()),
-        lambda: progress.succeeded(job.id, REPORT),
+        lambda: progress.succeeded(job.id, Outcome(REPORT)),
     ):
         with pytest.raises(JobStopped):
             write()

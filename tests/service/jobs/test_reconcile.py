@@ -27,7 +27,7 @@ class TableEngine:
 
     def submit(self, submission: Submission) -> None:
         """Queue the job."""
-        self.statuses.setdefault(submission.job_id, EngineStatus.QUEUED)
+        self.statuses.setdefault(submission.workflow_id, EngineStatus.QUEUED)
 
     def get(self, job_id: str) -> EngineJob | None:
         """Return the job."""

@@ -7,7 +7,7 @@ import pytest
 from dbos import WorkflowStatusString
 
 from service.jobs.dbos_engine import STATUS_OF
-from service.jobs.states import MOVES, STATE_OF, TERMINAL, EngineStatus, JobState, Mark, may_move, state_of
+from service.jobs.states import MOVES, RETRIABLE, STATE_OF, TERMINAL, EngineStatus, JobState, Mark, may_move, state_of
 
 ROWS = [
     ("ENQUEUED", None, "queued"),
@@ -43,8 +43,10 @@ def test_every_row_and_every_status_is_covered() -> None:
     assert set(STATUS_OF.values()) == set(EngineStatus)
 
 
-def test_ended_jobs_stay_ended() -> None:
-    """No move leads out of a terminal state, every other state leads somewhere, none leads to itself."""
+def test_ended_jobs_only_leave_by_a_retry() -> None:
+    """A success is final, a failed or cancelled job may wait again, an open state leads somewhere, none to itself."""
     for state in JobState:
-        assert bool(MOVES[state]) != (state in TERMINAL)
+        if state in TERMINAL:
+            assert MOVES[state] == ({JobState.QUEUED} if state in RETRIABLE else frozenset())
+        assert MOVES[state] or state is JobState.SUCCEEDED
         assert not may_move(state, state)

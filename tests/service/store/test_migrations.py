@@ -24,10 +24,7 @@ def rows(url: str) -> dict[str, int]:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         names = sa.inspect(connection).get_table_names()
-        found = {
-            name: connection.execute(sa.text(f'select count(*) from "{name}"')).scalar_one()  # noqa: S608
-            for name in names
-        }
+        found = {name: connection.execute(sa.text(f'select count(*) from "{name}"')).scalar_one() for name in names}
     engine.dispose()
     return found
 
@@ -38,8 +35,9 @@ def fill(url: str) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.text(
-                "insert into jobs (id, owner, type, state, spec, spec_digest, details, priority, attempt, deaths, "
-                "last_seq, created_at) values ('job-1', 'local', 'evaluate', 'succeeded', '{}', 'd', '{}', 1, 1, 0, 1, 5)"
+                "insert into jobs (id, owner, type, state, spec, spec_digest, details, priority, attempt, "
+                "deaths, last_seq, created_at) values "
+                "('job-1', 'local', 'evaluate', 'succeeded', '{}', 'd', '{}', 1, 1, 0, 1, 5)"
             )
         )
         connection.execute(sa.text("insert into shards values ('job-1', 'k', 'd', 3, 0, 6)"))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ensemble.errors import InputError
 from service.catalogue import datasets
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ def load(images: Path | None, torchvision_root: Path, limit: int) -> "PaperData"
         InputError: a folder was named that holds no `cifar10_jpeg.npz`.
     """
     from attacks.paper import cut
-    from ensemble.errors import InputError
 
     if images is not None:
         if not (images / JPEG_FILE).exists():
@@ -47,6 +47,15 @@ def load(images: Path | None, torchvision_root: Path, limit: int) -> "PaperData"
         return cut("digits, 8x8, in place of CIFAR-10", *_readers(digits, DIGITS_TRAIN), sizes, limit=limit,
                    comparable=False)  # fmt: skip
     return cut("CIFAR-10", *_readers(found, TRAIN), (TRAIN, TEST), limit=limit, comparable=True)
+
+
+def offered(torchvision_root: Path) -> str:
+    """Return the name of the data set that `load` would read where no folder is named."""
+    try:
+        datasets.load("cifar10", torchvision_root)
+    except InputError:
+        return "digits"
+    return "cifar10"
 
 
 def _readers(source: "DataSet", train: int) -> tuple[Read, Read]:

@@ -1,0 +1,34 @@
+"""Entity tags: what a resource is now, and whether a client speaks about that."""
+
+from typing import Any
+
+from fastapi import Request
+
+from service.errors import PreconditionFailed
+from service.store.canonical import digest
+
+
+def etag_of(value: Any) -> str:
+    """Return the strong tag of a resource, a JSON value."""
+    return f'"{digest(value)[:32]}"'
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Return whether the client has the resource already: `If-None-Match` names its tag, or any."""
+    return _names(request.headers.get("if-none-match"), etag)
+
+
+def require_match(request: Request, etag: str) -> None:
+    """Return nothing where the client speaks about the resource as it is now, or does not say.
+
+    Raises:
+        PreconditionFailed: `If-Match` names other tags.
+    """
+    wanted = request.headers.get("if-match")
+    if wanted is not None and not _names(wanted, etag):
+        raise PreconditionFailed(f"If-Match: expected {etag}, the resource as it is now, got another; read it again")
+
+
+def _names(header: str | None, etag: str) -> bool:
+    tags = [tag.strip() for tag in (header or "").split(",")[:64]]
+    return etag.removeprefix("W/") in [tag.removeprefix("W/") for tag in tags] or "*" in tags
