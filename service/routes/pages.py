@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from service.routes.health import is_ready
+from service.routes.html import page_response
 from service.routes.reports import report_response
 from service.routes.resources import event_resource, job_resource, report_resource
 from service.routes.rooms import rooms_of
-from service.security.identity import owner_of
+from service.security.identity import csrf_of, owner_of
 from service.web.pages import render_dashboard, render_job, render_model
-from service.web.policy import PAGE_POLICY
 
 router = APIRouter(include_in_schema=False)
 STATIC: Final = Path(__file__).parent.parent / "web" / "static"
@@ -42,8 +42,9 @@ def dashboard(request: Request) -> Response:
         [report_resource(report) for report in reports],
         health,
         origin=str(request.base_url).rstrip("/"),
+        csrf=csrf_of(request),
     )
-    return _page(page)
+    return page_response(page)
 
 
 @router.get("/jobs/{job_id}")
@@ -53,7 +54,7 @@ def job(request: Request, job_id: str) -> Response:
     found = rooms.ledger.get(job_id, owner=owner_of(request))
     newest = rooms.ledger.events(job_id, after=max(0, found.last_seq - EVENTS_SHOWN), limit=EVENTS_SHOWN)
     resource = job_resource(found, rooms.ledger.counts([found]))
-    return _page(render_job(resource, [event_resource(event) for event in newest]))
+    return page_response(render_job(resource, [event_resource(event) for event in newest], csrf=csrf_of(request)))
 
 
 @router.get("/models/{name}")
@@ -65,7 +66,7 @@ def model(request: Request, name: str) -> Response:
         return RedirectResponse(f"/models/{address.view.ensemble}", 307)
     info = address.served.info
     record = info.model_dump(mode="json") | {"versions": pool.versions(name)}
-    return _page(render_model(record, costs=pool.costs(name, info.version)))
+    return page_response(render_model(record, costs=pool.costs(name, info.version), csrf=csrf_of(request)))
 
 
 @router.get("/reports/{report_id}")
@@ -78,7 +79,3 @@ def report(request: Request, report_id: str) -> Response:
 def favicon() -> Response:
     """Return the icon browsers ask for by themselves."""
     return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml")
-
-
-def _page(text: str) -> Response:
-    return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"})

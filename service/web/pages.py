@@ -20,6 +20,7 @@ def render_dashboard(
     health: Record,
     *,
     origin: str = "http://127.0.0.1:8000",
+    csrf: str = "",
 ) -> str:
     """Return the start page: health, ensembles, jobs and reports, each list in the given order.
 
@@ -29,6 +30,7 @@ def render_dashboard(
         reports: report resources of the API, `{id, status, summary, created_at}`.
         health: `{"ready": bool}`, further entries with text values are shown beside it.
         origin: scheme, host and port under which the service answers, for the example command.
+        csrf: token that changing requests of a signed-in page carry.
     """
     rows = [job_row(job) for job in jobs]
     stored = [model_row(model) for model in models]
@@ -47,34 +49,48 @@ def render_dashboard(
         origin=origin,
         example=stored[0].name if stored else "digits",
         refresh=BUSY_SECONDS if busy else IDLE_SECONDS,
+        csrf=csrf,
     )
 
 
-def render_job(job: Record, events: Iterable[Record]) -> str:
+def render_job(job: Record, events: Iterable[Record], *, csrf: str = "") -> str:
     """Return the page of one job: state, progress, what may be done to it, its specification and its events.
 
     Args:
         job: the job resource of the API.
         events: its events in any order; the page shows the newest first.
+        csrf: token that changing requests of a signed-in page carry.
     """
     row = job_row(job)
     log = sorted((event_row(event) for event in events), key=lambda event: event.seq, reverse=True)
-    return _render("job", job=row, events=log, refresh=BUSY_SECONDS if row.is_open else None)
+    refresh = BUSY_SECONDS if row.is_open else None
+    return _render("job", job=row, events=log, refresh=refresh, csrf=csrf, last=log[0].seq if log else 0)
 
 
-def render_model(record: Record, *, costs: Mapping[str, float] | None = None) -> str:
+def render_model(record: Record, *, costs: Mapping[str, float] | None = None, csrf: str = "") -> str:
     """Return the page of one ensemble: members, coordinates, agreement, cost, record.
 
     Args:
         record: its description in the model repository.
         costs: measured seconds, see `model_view`.
+        csrf: token that changing requests of a signed-in page carry.
     """
-    return _render("model", model=model_view(record, costs=costs), refresh=None)
+    return _render("model", model=model_view(record, costs=costs), refresh=None, csrf=csrf)
 
 
-def render_evaluate(form: EvaluateForm) -> str:
-    """Return the page with the form of a new evaluation."""
-    return _render("evaluate", form=form, refresh=None)
+def render_evaluate(form: EvaluateForm, *, csrf: str = "") -> str:
+    """Return the page with the form of a new evaluation; `csrf` is the token that a signed-in page carries."""
+    return _render("evaluate", form=form, refresh=None, csrf=csrf)
+
+
+def render_login(*, needed: bool, problem: str = "") -> str:
+    """Return the page that takes a key.
+
+    Args:
+        needed: whether this service asks for keys at all.
+        problem: why the last key was not taken.
+    """
+    return _render("login", needed=needed, problem=problem, refresh=None)
 
 
 def render_error(status: int, heading: str, detail: str = "") -> str:
@@ -89,4 +105,4 @@ def render_error(status: int, heading: str, detail: str = "") -> str:
 
 
 def _render(name: str, **values: object) -> str:
-    return environment().get_template(f"{name}.html.j2").render(policy=PAGE_META_POLICY, **values)
+    return environment().get_template(f"{name}.html.j2").render({"policy": PAGE_META_POLICY, "csrf": "", **values})

@@ -38,7 +38,13 @@ MEANINGS: Final = {
     "succeeded": "The report is written.",
     "failed": "Ended with an error.",
 }
-ACTIONS: Final = {"queued": ("pause", "cancel"), "running": ("pause", "cancel"), "paused": ("resume", "cancel")}
+ACTIONS: Final = {
+    "queued": ("pause", "cancel"),
+    "running": ("pause", "cancel"),
+    "paused": ("resume", "cancel"),
+    "failed": ("retry",),
+    "cancelled": ("retry",),
+}
 OPEN: Final = frozenset({"queued", "running", "pausing", "cancelling"})
 
 
@@ -232,8 +238,14 @@ def _progress(progress: Mapping[str, Any], state: str) -> tuple[float, str]:
     text = f"{done} of {total} shards" if total else "not planned yet"
     eta = progress.get("eta_seconds")
     if eta and state in OPEN:
-        text += f", about {words.seconds(max(1.0, round(float(eta))))} left"
+        text += f"{_rate(done, float(eta), float(fraction))}, about {words.seconds(max(1.0, round(float(eta))))} left"
     return min(1.0, max(0.0, float(fraction))), text
+
+
+def _rate(done: int, eta: float, fraction: float) -> str:
+    """Return the shards a minute that the time left was told from; nothing where there is no pace yet."""
+    elapsed = eta * fraction / (1 - fraction) if 0 < fraction < 1 else 0.0
+    return f", {60 * done / elapsed:.3g} a minute" if done and elapsed > 0 else ""
 
 
 def _facts(job: Mapping[str, Any], spec: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -19,11 +19,16 @@
     radii: (text) => text.split(/[\s,]+/).filter(Boolean).map(radius),
   };
 
+  const token = () => {
+    const found = document.querySelector('meta[name="csrf-token"]')?.content;
+    return found ? { "X-CSRF-Token": found } : {};
+  };
+
   function specification() {
     const spec = { type: "evaluate" };
     for (const input of form.elements) {
       const text = (input.value ?? "").trim();
-      if (!input.name || text === "") continue;
+      if (!input.name || !input.dataset.kind || text === "") continue;
       const path = input.name.split(".");
       const last = path.pop();
       const room = path.reduce((inner, name) => (inner[name] ??= {}), spec);
@@ -57,7 +62,7 @@
     try {
       const answer = await fetch(form.dataset.api, {
         method: "POST",
-        headers: { "Content-Type": "application/json", Accept: "application/json" },
+        headers: { "Content-Type": "application/json", Accept: "application/json", ...token() },
         body: JSON.stringify(specification()),
       });
       const body = await answer.json();

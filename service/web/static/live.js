@@ -1,13 +1,22 @@
 // Keeps the parts of a page marked `data-live` fresh: fetches the same page again and swaps what changed.
-// The page says how often (`data-refresh`, seconds) and stops asking when it says nothing; all of it works without this file.
+// The page says how often (`data-refresh`, seconds) and stops asking when it says nothing. A page that names a stream of
+// events (`data-events`) is read again when one comes, and polled only while the stream is broken. All of it works without
+// this file.
 "use strict";
 
 (() => {
   const LONGEST = 30;
+  const CALM = 5; // seconds between looks while a stream tells what is new
+  const TOGETHER = 400; // milliseconds in which events that come close together count as one
+  const KINDS = ["state", "progress", "metric", "log"];
   let failures = 0;
   let timer = 0;
+  let stream = null;
+  let waiting = 0;
 
-  const interval = () => Number(document.querySelector("main")?.dataset.refresh ?? 0);
+  const asked = () => Number(document.querySelector("main")?.dataset.refresh ?? 0);
+  const streaming = () => stream !== null && stream.readyState === EventSource.OPEN;
+  const interval = () => (asked() > 0 && streaming() ? Math.max(CALM, asked()) : asked());
 
   function swap(fresh) {
     for (const part of document.querySelectorAll("[data-live]")) {
@@ -21,8 +30,15 @@
     }
     const main = document.querySelector("main");
     const refresh = fresh.querySelector("main")?.dataset.refresh;
-    if (refresh === undefined) delete main.dataset.refresh;
-    else main.dataset.refresh = refresh;
+    if (refresh === undefined) {
+      delete main.dataset.refresh;
+      leave();
+    } else {
+      main.dataset.refresh = refresh;
+      main.dataset.events = fresh.querySelector("main").dataset.events ?? "";
+      if (main.dataset.events === "") delete main.dataset.events;
+      else listen();
+    }
     document.title = fresh.title;
   }
 
@@ -54,7 +70,9 @@
     const form = event.target;
     if (!(form instanceof HTMLFormElement) || form.dataset.action === undefined) return;
     event.preventDefault();
-    const answer = await fetch(form.action, { method: "POST", headers: { Accept: "application/json" } }).catch(() => null);
+    const token = document.querySelector('meta[name="csrf-token"]')?.content;
+    const headers = { Accept: "application/json", ...(token ? { "X-CSRF-Token": token } : {}) };
+    const answer = await fetch(form.action, { method: "POST", headers }).catch(() => null);
     const note = document.getElementById("connection");
     if (note !== null && (answer === null || !answer.ok)) {
       note.textContent = answer === null ? "The service does not answer." : `Refused: status ${answer.status}.`;
@@ -62,7 +80,27 @@
     await refresh();
   }
 
+  function heard() {
+    if (waiting === 0) waiting = setTimeout(() => ((waiting = 0), refresh()), TOGETHER);
+  }
+
+  function listen() {
+    const address = document.querySelector("main")?.dataset.events;
+    if (address === undefined || stream !== null || asked() === 0) return;
+    stream = new EventSource(address);
+    for (const kind of KINDS) stream.addEventListener(kind, heard);
+    stream.addEventListener("open", schedule);
+    stream.addEventListener("error", schedule); // the browser connects again by itself; polling goes on meanwhile
+  }
+
+  function leave() {
+    stream?.close();
+    stream = null;
+  }
+
   document.addEventListener("submit", act);
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
+  addEventListener("pagehide", leave); // a page kept for the back button holds no stream
   schedule();
+  listen();
 })();

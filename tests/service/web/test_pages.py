@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.web.pages import render_dashboard, render_error, render_evaluate, render_job, render_model
+from service.web.pages import render_dashboard, render_error, render_evaluate, render_job, render_login, render_model
 from service.web.policy import PAGE_POLICY
 from service.web.records import MEANINGS, job_row, moment
 from service.web.rendering import static_folder
@@ -30,6 +30,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "evaluate": lambda: render_evaluate(samples.form()),
     "evaluate, refused": lambda: render_evaluate(samples.form({"threat.epsilons.0": "expected a number"})),
     "evaluate, nothing stored": lambda: render_evaluate(samples.form(models=[])),
+    "login": lambda: render_login(needed=True, problem="key: expected another"),
+    "login, without keys": lambda: render_login(needed=False),
+    "signed in": lambda: render_job(samples.job(), samples.events(), csrf="a" * 64),
     "error": lambda: render_error(404, "No such job", "job 'x': expected a known id"),
     **{state: (lambda state=state: render_job(samples.job(state), samples.events())) for state in STATES},  # type: ignore[misc]
 }
@@ -127,6 +130,7 @@ def test_a_job_page_offers_what_its_state_allows(state: str) -> None:
     page = Page.of(render_job(samples.job(state), samples.events()))
     actions = {form.attributes["data-action"] for form in page.all("form")}
     allowed = {"queued": {"pause", "cancel"}, "running": {"pause", "cancel"}, "paused": {"resume", "cancel"}}
+    allowed |= {"failed": {"retry"}, "cancelled": {"retry"}}
     assert actions == allowed.get(state, set())
     assert ("/reports/report-1" in page.references) == (state == "succeeded")
     assert ("expected files, got none" in page.text) == (state == "failed")
