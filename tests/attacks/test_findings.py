@@ -1,7 +1,7 @@
 """Verdicts of shards become arrays, whatever part of the points and radii they are about.
 
 Seen to fail with: a cascade's losses not carried to larger radii; the points lost at the start left out; a cold run on
-part of the points written to the first points; radii that were not attacked counted as lost.
+part of the points written to the first points; a run at the largest radii written to the smallest.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """The schema of reports: committed, and compatible with what older versions wrote.
 
-Seen to fail with: a field without a default added; a default of a later field written out; the committed file not
-generated again; the reader refusing unknown keys.
+Seen to fail with: a field without a default added; a default of a later field written out; the reader refusing unknown
+keys, which the committed file shows, too.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The suite `standard`, end to end: every attack runs, on few points, and the report holds together.
 
-Seen to fail with: a row without a builder; query attacks judged on all points; the cascade's losses not carried up; a
-surrogate of the standard suite that is not prepared.
+Seen to fail with: equal-accuracy noise not attacked white-box; independent networks not compared with; queries not
+counted.
 """
 
 import pytest

@@ -1,7 +1,7 @@
 """Suites are data: every row names things that exist.
 
-Seen to fail with: two rows of one id; a row of an unknown kind, knowledge, surrogate or radius; "others" not written
-out per mode; a random-serving row left in a deterministic mode; a builder that does not take its row's parameters.
+Seen to fail with: two rows of one id; "others" not written out per mode; a random-serving row left in a deterministic
+mode; a parameter that the builder does not take; a kind without a builder.
 """
 
 import pytest
