@@ -1,4 +1,4 @@
-"""The command line: `levelset demo | build | evaluate | serve | report | sites | doctor`."""
+"""The command line: `levelset demo | build | evaluate | serve | keys | backup | restore | ...`."""
 
 from service.cli.program import create_cli, main
 

@@ -8,9 +8,11 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import SecretStr
 
 from service.cli import exit_codes
 from service.errors import ServiceError
+from service.settings import Settings
 
 FINISHED = ("succeeded", "failed", "cancelled")
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -44,12 +46,15 @@ class ServiceClient:
     Args:
         url: address, e.g. `http://127.0.0.1:8000`.
         timeout: seconds one answer may take.
+        key: shown with every request; the one in `LEVELSET_API_KEY` unless given.
     """
 
-    def __init__(self, url: str, *, timeout: float = 60.0) -> None:
+    def __init__(self, url: str, *, timeout: float = 60.0, key: SecretStr | None = None) -> None:
         self.url = url.rstrip("/")
+        shown = key or Settings().api_key
+        headers = {"Authorization": f"Bearer {shown.get_secret_value()}"} if shown is not None else {}
         beyond = urlsplit(self.url).hostname not in LOCAL  # a proxy cannot reach this machine's own addresses
-        self._http = httpx.Client(base_url=self.url, timeout=timeout, trust_env=beyond)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout, trust_env=beyond, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +85,7 @@ class ServiceClient:
         Raises:
             ServiceFailure: there is no such ensemble, or no answer.
         """
-        for found in self._json("GET", "/api/v1/models")["data"]:
+        for found in self._json("GET", "/api/v1/ensembles")["data"]:
             if found["name"] == name:
                 return dict(found)
         raise ServiceFailure(f"ensemble {name}: expected it in the repository of {self.url}, got none of that name")

@@ -53,3 +53,5 @@ def settings_with(**changes: Any) -> Settings:
             f"setting {where}: {first['msg']}, got {first['input']!r}; correct the option or the variable "
             f"LEVELSET_{where.upper()}"
         ) from error
+    except (OSError, ValueError) as error:  # the settings file
+        raise typer.BadParameter(f"{error}; LEVELSET_SETTINGS_FILE names a TOML file with settings") from error

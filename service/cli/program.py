@@ -6,14 +6,15 @@ from typing import NoReturn
 
 import typer
 
-from service.cli import build, demo, doctor, evaluate, exit_codes, figures, report, serve, sites
+from service.cli import backup, build, demo, doctor, evaluate, exit_codes, figures, keys, report, restore, serve, sites
 from service.cli.console import notices
 
 ABOUT = """Many networks from one: build a symmetry ensemble of a classifier, serve it, measure what it is worth.
 
 Start with `levelset demo`: about a minute, no files needed.
 """
-COMMANDS = (demo, build, evaluate, serve, report, sites, figures, doctor)
+COMMANDS = (demo, build, evaluate, serve, report, sites, figures, doctor, backup, restore)
+GROUPS = (keys,)
 
 
 def create_cli() -> typer.Typer:
@@ -30,6 +31,8 @@ def create_cli() -> typer.Typer:
     )
     for module in COMMANDS:
         cli.command(name=module.NAME, epilog=module.EXAMPLE)(module.command)
+    for room in GROUPS:
+        cli.add_typer(room.group(), name=room.NAME)
     return cli
 
 

@@ -168,7 +168,9 @@ def test_a_taken_port_is_one_message(levelset: Levelset, tmp_path: Path) -> None
 
 
 def test_an_open_address_is_refused(levelset: Levelset, tmp_path: Path) -> None:
-    """Beyond loopback nobody is served by accident."""
+    """Beyond loopback nobody is served once every key is revoked."""
+    key = levelset("keys", "create", "--name", "gone", "--scope", "admin", "--data", tmp_path).out.split("_")[1]
+    assert levelset("keys", "revoke", key, "--data", tmp_path).code == 0
     shown = levelset("serve", "--host", "0.0.0.0", "--data", tmp_path, "--port", 0)
     assert shown.code == 1
     assert "--insecure" in shown.err

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import MethodRefused
+from service.security.keys import Order
+from service.security.opening import open_store
+from service.security.scopes import Scope
 from service.settings import Settings
 from service.supervisor import serve
 from tests.service.inference.models import copy_models
@@ -51,9 +54,13 @@ def test_kill_everything_then_stop_in_order(tmp_path: Path, tmp_path_factory: py
 
 
 def test_an_open_address_needs_consent(tmp_path: Path) -> None:
-    """Binding beyond loopback without a key refuses to start."""
+    """Binding beyond loopback while every key is revoked refuses to start."""
+    settings = Settings(data=tmp_path, host="0.0.0.0")
+    database, keys = open_store(settings)
+    keys.revoke(keys.create(Order("gone", frozenset({Scope.ADMIN}))).key.id)
+    database.close()
     with pytest.raises(MethodRefused, match="loopback"):
-        serve(Settings(data=tmp_path, host="0.0.0.0"))
+        serve(settings)
 
 
 def test_settings_survive_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
