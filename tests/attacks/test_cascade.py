@@ -4,8 +4,8 @@ The oracle is a linear classifier: without a box a point falls at epsilon exactl
 times the dual norm of the weights' difference.
 
 Seen to fail with: the warm start scaled past its ball; fooled points attacked again; points that are wrong from the
-start attacked; an example made elsewhere accepted without a verdict; the example of a lost point not carried to the next
-radius; what an attack broke at the smallest radius handed to the next attack; epsilon 0 attacked.
+start attacked; an example made elsewhere accepted without a verdict; the example of a lost point not carried to the
+next radius; what an attack broke at the smallest radius handed to the next attack; epsilon 0 attacked.
 """
 
 import pytest

@@ -1,7 +1,7 @@
 """What attackers make: once, from their own sample, the same bytes whoever makes it.
 
-Seen to fail with: examples keyed by their surrogate's name alone; the store's digests not compared; an attacker without a
-sample not left out; a material that cannot be made ending the evaluation.
+Seen to fail with: examples keyed by their surrogate's name alone; the store's digests not compared; an attacker without
+a sample not left out; a material that cannot be made ending the evaluation.
 """
 
 from pathlib import Path
