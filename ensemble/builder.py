@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ensemble.errors import CalibrationError
-from ensemble.flow.laws import site_quantity
+from ensemble.flow.coordinates import site_quantity
 from ensemble.generation import Redraw, SiteReport
 from ensemble.graph import TracedNetwork
 from ensemble.layers import FoldedLayer, LayerRef, fold

@@ -9,6 +9,7 @@ from ensemble.flow.conserved import (
     softmax_quantities,
     unit_quantities,
 )
+from ensemble.flow.coordinates import coordinates
 from ensemble.flow.dimension import (
     LawCount,
     count_laws,
@@ -46,18 +47,9 @@ from ensemble.flow.initialisation import (
     quantity_moments,
     sample_quantities,
 )
-from ensemble.flow.laws import (
-    AttentionLaw,
-    ElementwiseLaw,
-    Law,
-    MatrixLaw,
-    NormLaw,
-    ScalingLaw,
-    Term,
-    coordinates,
-    laws,
-    unit_laws,
-)
+from ensemble.flow.law import Law
+from ensemble.flow.laws import laws, unit_laws
+from ensemble.flow.layer_laws import AttentionLaw, ElementwiseLaw, NormLaw
 from ensemble.flow.monitor import ConservationMonitor, SiteDrift
 from ensemble.flow.orthogonality import directional_derivative, flow_cosines, loss_gradient
 from ensemble.flow.paths import PathLoss, network_loss, orbit_path, parameters_of, path_loss, straight_path
@@ -67,6 +59,7 @@ from ensemble.flow.rotations import (
     total_angular_momentum,
     upper_angular_momentum,
 )
+from ensemble.flow.scaling import MatrixLaw, ScalingLaw, Term
 from ensemble.flow.sharpness import (
     Spectrum,
     convergence_rate,

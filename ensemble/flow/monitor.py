@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ensemble.errors import InputError
-from ensemble.flow.laws import BATCH_STATISTICS, Law, laws
+from ensemble.flow.law import BATCH_STATISTICS, Law
+from ensemble.flow.laws import laws
 
 
 @dataclass(frozen=True, slots=True)

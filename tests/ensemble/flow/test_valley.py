@@ -2,7 +2,7 @@
 
 Seen to fail when: s and 1/s are exchanged; q changes its sign in the closed form; the degree is left out of U's power;
 biases stay behind; a reader's columns are scaled in the order of its rows; dead units are skipped; the orbit path is
-the straight one; the barrier is measured from the lower end.
+the straight one; sweeps are never over-relaxed; the barrier is measured from the lower end.
 """
 
 import itertools
@@ -105,6 +105,23 @@ def test_float32_networks_lose_only_rounding() -> None:
     moved = flow.rebalance(network, images(4))
     with torch.no_grad():
         torch.testing.assert_close(moved(images(4)), network(images(4)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_long_chain_of_layers_takes_few_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten hidden layers within 200 sweeps, where plain ones take 500; with too few an error says what to do."""
+    layers = [layer for _ in range(10) for layer in (nn.Linear(8, 8), nn.ReLU())]
+    network = small(*layers, nn.Linear(8, 3))
+    monkeypatch.setattr("ensemble.flow.valley.SWEEPS", 200)
+    for values in flow.coordinates(flow.rebalance(network, any_chain_input(), 5.0), any_chain_input()).values():
+        torch.testing.assert_close(values, torch.full_like(values, 5.0), rtol=0, atol=1e-9)
+    monkeypatch.setattr("ensemble.flow.valley.SWEEPS", 3)
+    with pytest.raises(InputError, match="fewer sites"):
+        flow.rebalance(network, any_chain_input(), 5.0)
+
+
+def any_chain_input() -> Tensor:
+    """Return one input of the chain."""
+    return normal(1, 8, seed=13)
 
 
 def dead_network() -> nn.Module:
