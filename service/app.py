@@ -33,6 +33,7 @@ from service.routes import (
     reports,
     repository,
     statistics,
+    try_it,
 )
 from service.routes.middleware import Gatekeeper, request_id
 from service.routes.rooms import Rooms
@@ -72,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
     api = (health, statistics, infer, models, repository, metrics, jobs, events, reports, capabilities, keys)
-    for room in (*api, pages, evaluate_page, login):
+    for room in (*api, pages, evaluate_page, login, try_it):
         app.include_router(room.router)
     app.mount("/static", pages.static_files(), name="static")
     return app
@@ -109,6 +110,7 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
     from service.store.artifacts import ArtifactStore
     from service.store.database import Database, migrate
     from service.store.reports import ReportShelf
+    from service.trying.desk import TryDesk
 
     settings.data.mkdir(parents=True, exist_ok=True)
     lock = settings.data / "migrate.lock"
@@ -140,6 +142,7 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
         capabilities=await asyncio.to_thread(take_inventory, settings),
         secret=secret,
         doorkeeper=await _open_doorkeeper(settings, database, secret),
+        tries=TryDesk(settings, lambda name: pool.resolve(name).served),
         instruments=instruments,
     )
 

@@ -120,9 +120,15 @@ def _figures(settings: Settings) -> Bench:
     return DrawingBench(settings)
 
 
+def _try(settings: Settings) -> Bench:
+    from service.trying.bench import TryBench
+
+    return TryBench(settings)
+
+
 # Type of a job -> its bench; imported when needed, since each loads other libraries.
 BENCHES: Final[Mapping[str, Callable[[Settings], Bench]]] = MappingProxyType(
-    {"evaluate": _evaluate, "generate": _generate, "figures": _figures}
+    {"evaluate": _evaluate, "generate": _generate, "figures": _figures, "try": _try}
 )
 
 

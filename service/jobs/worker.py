@@ -14,6 +14,7 @@ from service.jobs.room import WorkerRoom
 from service.jobs.shard_process import ShardProcess
 from service.settings import Settings
 from service.store.database import Database, migrate
+from service.trying.lane import TryLane
 
 LOG = logging.getLogger("levelset.worker")
 MAX_RECOVERY_ATTEMPTS = 1000  # the engine counts every dispatch and never resets; our own limit is PoisonedShard
@@ -34,6 +35,7 @@ def run_worker(settings: Settings) -> None:
         LOG.warning("job %s was left running and is continued", job_id)
     room = WorkerRoom(progress, process)
     _launch(settings, room)
+    TryLane(settings, ShardProcess(settings)).start()
     stop.wait()
     room.leave()
     progress.leave()

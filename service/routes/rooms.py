@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.inference.pool import ModelPool
     from service.jobs.desk import JobDesk
     from service.routes.capabilities import Capabilities
+    from service.trying.desk import TryDesk
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +45,7 @@ class Rooms:
     partial: Callable[[Job, Sequence[str]], dict[str, Any]]
     compare: Callable[[Report, Report], dict[str, Any]]
     doorkeeper: Doorkeeper
+    tries: "TryDesk"
     instruments: Instruments = field(default_factory=Instruments)
     draining: bool = False
     refusing: bool = False

@@ -8,6 +8,7 @@ from service.web.model_page import model_view
 from service.web.policy import PAGE_META_POLICY
 from service.web.records import Badge, Record, event_row, job_row, model_row, plain, report_row
 from service.web.rendering import environment
+from service.web.try_page import TryForm
 
 BUSY_SECONDS: Final = 1
 IDLE_SECONDS: Final = 10
@@ -81,6 +82,11 @@ def render_model(record: Record, *, costs: Mapping[str, float] | None = None, cs
 def render_evaluate(form: EvaluateForm, *, csrf: str = "") -> str:
     """Return the page with the form of a new evaluation; `csrf` is the token that a signed-in page carries."""
     return _render("evaluate", form=form, refresh=None, csrf=csrf)
+
+
+def render_try(form: TryForm, *, csrf: str = "") -> str:
+    """Return the page of one attack on one image; `csrf` is the token that a signed-in page carries."""
+    return _render("try", form=form, refresh=None, csrf=csrf)
 
 
 def render_login(*, needed: bool, problem: str = "") -> str:
