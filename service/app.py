@@ -19,6 +19,8 @@ from service.observability.instruments import Instruments
 from service.observability.middleware import Observed
 from service.routes import (
     capabilities,
+    compare_page,
+    docs_page,
     evaluate_page,
     events,
     health,
@@ -73,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
     api = (health, statistics, infer, models, repository, metrics, jobs, events, reports, capabilities, keys)
-    for room in (*api, pages, evaluate_page, login, try_it):
+    for room in (*api, pages, evaluate_page, compare_page, docs_page, login, try_it):
         app.include_router(room.router)
     app.mount("/static", pages.static_files(), name="static")
     return app

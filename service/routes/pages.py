@@ -7,12 +7,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from service.catalogue.model_info import ModelInfo
 from service.routes.health import is_ready
 from service.routes.html import page_response
 from service.routes.reports import report_response
 from service.routes.resources import event_resource, job_resource, report_resource
-from service.routes.rooms import rooms_of
+from service.routes.rooms import Rooms, rooms_of
 from service.security.identity import csrf_of, owner_of
+from service.web.model_page import cost_share
 from service.web.pages import render_dashboard, render_job, render_model
 
 router = APIRouter(include_in_schema=False)
@@ -36,8 +38,10 @@ def dashboard(request: Request) -> Response:
     health: dict[str, Any] = {"ready": is_ready(rooms)}
     if broken := rooms.pool.broken():
         health["not served"] = ", ".join(broken)
+    if waiting := sum(served.batcher.admission.rows for served in rooms.pool.served()):
+        health["rows that wait or run"] = str(waiting)
     page = render_dashboard(
-        rooms.pool.loaded(),
+        [_with_cost(rooms, info) for info in rooms.pool.loaded()],
         [job_resource(job, counts) for job in jobs],
         [report_resource(report) for report in reports],
         health,
@@ -79,3 +83,8 @@ def report(request: Request, report_id: str) -> Response:
 def favicon() -> Response:
     """Return the icon browsers ask for by themselves."""
     return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml")
+
+
+def _with_cost(rooms: Rooms, info: ModelInfo) -> dict[str, Any]:
+    costs = rooms.pool.costs(info.name, info.version)
+    return info.model_dump(mode="json", exclude={"generation"}) | {"cost_share": cost_share(costs, info.members)}

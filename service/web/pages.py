@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from service.web.compare_page import ComparePage
+from service.web.docs_page import DocsPage
 from service.web.forms import EvaluateForm
 from service.web.model_page import model_view
 from service.web.policy import PAGE_META_POLICY
@@ -87,6 +89,16 @@ def render_evaluate(form: EvaluateForm, *, csrf: str = "") -> str:
 def render_try(form: TryForm, *, csrf: str = "") -> str:
     """Return the page of one attack on one image; `csrf` is the token that a signed-in page carries."""
     return _render("try", form=form, refresh=None, csrf=csrf)
+
+
+def render_compare(page: ComparePage, *, csrf: str = "") -> str:
+    """Return the page of two reports side by side; `csrf` is the token that a signed-in page carries."""
+    return _render("compare", page=page, refresh=None, csrf=csrf)
+
+
+def render_docs(docs: DocsPage, *, csrf: str = "") -> str:
+    """Return the page that describes the API; `csrf` is the token that a signed-in page carries."""
+    return _render("docs", docs=docs, refresh=None, csrf=csrf)
 
 
 def render_login(*, needed: bool, problem: str = "") -> str:

@@ -75,6 +75,7 @@ class ModelRow:
     shape: str
     classes: str
     dataset: str
+    cost: str
     created: Moment | None
 
 
@@ -162,6 +163,7 @@ def model_row(record: Record) -> ModelRow:
         shape=" × ".join(str(size) for size in shape) if isinstance(shape, Sequence) else words.DASH,
         classes=_text(model.get("num_classes")),
         dataset=_text(model.get("dataset")),
+        cost=f"{model['cost_share']:.2f} × base" if model.get("cost_share") else words.DASH,
         created=moment(model.get("created_at")),
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.web.forms import EvaluateForm, evaluate_form
+from service.web.try_page import TryForm, try_form
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{7*7}} javascript:alert(3)"
 
@@ -115,3 +116,84 @@ def form(
 ) -> EvaluateForm:
     """Return the form of a new evaluation with one ensemble."""
     return evaluate_form([model()] if models is None else models, OFFERS, values=values or {}, problems=problems)
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    """Return what a try answers: the base falls from 3 to 8, one of two members and the ensemble hold."""
+    before = {"label": 3, "probability": 0.98}
+    after = {"label": 8, "probability": 0.75}
+    made = {
+        "object": "try",
+        "cached": False,
+        "asked": {"norm": "linf", "epsilon": 8 / 255, "attack": "pgd", "steps": 20, "surrogate": "base"},
+        "label": {"value": 3, "source": "data set"},
+        "clean": {"base": before, "members": [before, before], "ensemble": before, "disagreement": 0.0},
+        "adversarial": {"base": after, "members": [before, after], "ensemble": before, "disagreement": 1.0},
+        "perturbation": {"linf": 0.0313, "l2": 0.2, "l1": 1.5},
+        "pictures": {"clean": "QQ==", "adversarial": "QQ==", "difference": "QQ==", "scale": 16.0},
+        "seconds": 0.4,
+    }
+    return made | changes
+
+
+def try_form_of(
+    *,
+    models: Sequence[dict[str, Any]] | None = None,
+    values: Mapping[str, str] | None = None,
+    problem: str = "",
+    answer: dict[str, Any] | None = None,
+) -> TryForm:
+    """Return the form of a try with one ensemble."""
+    known = [model()] if models is None else models
+    return try_form(known, OFFERS, values=values or {}, problem=problem, answer=answer)
+
+
+def comparison(**changes: Any) -> dict[str, Any]:
+    """Return a comparison of two reports: a gain in the white box, a loss on clean inputs."""
+    row = {"n": 200, "b": 30, "c": 10, "p": 0.001, "p_reverse": 1.0, "p_holm": 0.002, "target": "ensemble"}
+    made = {
+        "words": "Paired on the same points.",
+        "same_suite": True,
+        "data": {"name": "digits", "split": "test", "n": 200},
+        "rows": [
+            row
+            | {"knowledge": "clean", "norm": None, "epsilon": None, "first": 190, "second": 196}
+            | {"gain": -0.03, "low": -0.06, "high": -0.01},
+            row
+            | {"knowledge": "white_box", "norm": "linf", "epsilon": 8 / 255, "first": 60, "second": 40}
+            | {"gain": 0.1, "low": 0.05, "high": 0.15},
+        ],
+    }
+    return made | changes
+
+
+DOCUMENT = {
+    "info": {"title": "levelset", "version": "1.0", "summary": "Inference and jobs"},
+    "paths": {
+        "/api/v1/jobs": {
+            "post": {
+                "tags": ["jobs"],
+                "operationId": "create_job",
+                "summary": "Hand in a job",
+                "parameters": [{"name": "Idempotency-Key", "in": "header", "schema": {"anyOf": [{"type": "string"}]}}],
+                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}},
+                "responses": {"202": {"description": "queued"}},
+            }
+        }
+    },
+    "components": {
+        "schemas": {
+            "Data": {
+                "type": "object",
+                "title": "Data",
+                "properties": {"n": {"type": "integer", "description": "count"}},
+            },
+            "Order": {
+                "type": "object",
+                "required": ["target"],
+                "properties": {"target": {"type": "string"}, "data": {"$ref": "#/components/schemas/Data"}},
+                "examples": [{"target": "digits"}],
+            },
+        }
+    },
+}

@@ -8,7 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from service.web.pages import render_dashboard, render_error, render_evaluate, render_job, render_login, render_model
+from service.web.compare_page import compare_page
+from service.web.docs_page import docs_page
+from service.web.pages import (
+    render_compare,
+    render_dashboard,
+    render_docs,
+    render_error,
+    render_evaluate,
+    render_job,
+    render_login,
+    render_model,
+    render_try,
+)
 from service.web.policy import PAGE_POLICY
 from service.web.records import MEANINGS, job_row, moment
 from service.web.rendering import static_folder
@@ -30,6 +42,20 @@ PAGES: dict[str, Callable[[], str]] = {
     "evaluate": lambda: render_evaluate(samples.form()),
     "evaluate, refused": lambda: render_evaluate(samples.form({"threat.epsilons.0": "expected a number"})),
     "evaluate, nothing stored": lambda: render_evaluate(samples.form(models=[])),
+    "try": lambda: render_try(samples.try_form_of()),
+    "try, answered": lambda: render_try(samples.try_form_of(answer=samples.answer())),
+    "try, refused": lambda: render_try(samples.try_form_of(problem="epsilon: expected less")),
+    "try, nothing stored": lambda: render_try(samples.try_form_of(models=[])),
+    "compare": lambda: render_compare(
+        compare_page(
+            [samples.report(), samples.report(id="report-2")],
+            chosen=("report-1", "report-2"),
+            sides=[samples.report(), samples.report(id="report-2")],
+            comparison=samples.comparison(),
+        )
+    ),
+    "compare, nothing written": lambda: render_compare(compare_page([])),
+    "docs": lambda: render_docs(docs_page(samples.DOCUMENT)),
     "login": lambda: render_login(needed=True, problem="key: expected another"),
     "login, without keys": lambda: render_login(needed=False),
     "signed in": lambda: render_job(samples.job(), samples.events(), csrf="a" * 64),
@@ -47,7 +73,7 @@ def page(request: pytest.FixtureRequest) -> Page:
 def test_pages_load_only_from_their_own_origin(page: Page) -> None:
     """Every reference is a path on this server or a place on the page, and every static file exists."""
     for reference in page.references:
-        assert reference.startswith(("/", "#")), reference
+        assert reference.startswith(("/", "#", "data:image/png;base64,")), reference
         assert not reference.startswith("//"), reference
         if reference.startswith("/static/"):
             assert (static_folder() / reference.removeprefix("/static/")).is_file(), reference
