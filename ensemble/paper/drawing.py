@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, nan
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ DASHES: Final[Mapping[Stroke, Any]] = {
     Stroke.OFFICIAL: "none",
 }
 MARKERS: Final[Mapping[Stroke, str]] = {Stroke.MEASURED: "", Stroke.PREDICTED: "", Stroke.OFFICIAL: "X"}
+TICKS: Final = 5  # intervals of a linear axis, at most
 FEW: Final = 15  # lines of so few points show them
 SETTINGS: Final[Mapping[str, Any]] = {
     "svg.fonttype": "none",
@@ -105,8 +106,10 @@ def _grid(panels: int) -> tuple[int, int]:
 
 
 def _draw(axes: "Axes", panel: Panel) -> None:
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
     for line in panel.lines:
-        _draw_line(axes, line)
+        _draw_line(axes, line, positive=panel.y_scale == "log")
     if panel.level is not None:
         axes.axhline(panel.level[0], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label=panel.level[1])
     axes.set_title(panel.title)
@@ -114,6 +117,10 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     axes.set_ylabel(panel.y_label)
     axes.set_xscale(panel.x_scale)
     axes.set_yscale(panel.y_scale)
+    for axis, scale in ((axes.xaxis, panel.x_scale), (axes.yaxis, panel.y_scale)):
+        if scale == "linear":  # few and whole numbers: six digits must fit side by side
+            axis.set_major_locator(MaxNLocator(TICKS))
+            axis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -122,14 +129,14 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     axes.legend(list(reversed(first.values())), list(reversed(first)), fontsize=7, framealpha=0.6, edgecolor="none")
 
 
-def _draw_line(axes: "Axes", line: Line) -> None:
+def _draw_line(axes: "Axes", line: Line, *, positive: bool) -> None:
     colour = INK if line.stroke is Stroke.PREDICTED else COLOURS[line.colour % len(COLOURS)]
     marker = MARKERS[line.stroke] or ("o" if line.stroke is Stroke.MEASURED and len(line.x) <= FEW else "")
     if line.band is not None:
         axes.fill_between(line.x, line.band[0], line.band[1], color=colour, alpha=0.18, linewidth=0)
     axes.plot(
         line.x,
-        line.y,
+        [y if y > 0 or not positive else nan for y in line.y],  # a zero has no place on a logarithmic axis
         color=colour,
         linestyle=DASHES[line.stroke],
         linewidth=1.0 if line.stroke is Stroke.PREDICTED else 1.8,

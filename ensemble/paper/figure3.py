@@ -5,7 +5,6 @@ one seed. Corrected: signed Q with the factor ½, baseline at step 0, independen
 order of each step predicts, and at equal times against the rate.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from ensemble.flow.dynamics import drift_slope
 from ensemble.paper.defects import defects_of
-from ensemble.paper.descent import Block, DriftPrediction, Record, Runs, descend, stacked
+from ensemble.paper.descent import Block, DriftPrediction, Record, Runs, stacked
+from ensemble.paper.horizons import by_activation
 from ensemble.paper.layers import ELEMENTWISE
 from ensemble.paper.starts import gaussian_start, log_steps, targets
 from ensemble.paper.values import Comparison, Line, Panel, Report, Stroke, Track, TrackName, verdict
@@ -69,8 +69,8 @@ def run(settings: Settings) -> Report:
     Args:
         settings: `OFFICIAL`, `DEFAULT`, or smaller.
     """
-    published = _record(starts(settings, TrackName.AS_PUBLISHED), settings)
-    corrected = _record(starts(settings, TrackName.CORRECTED), settings, DriftPrediction)
+    published = by_activation(starts(settings, TrackName.AS_PUBLISHED), _recorded(settings))
+    corrected = by_activation(starts(settings, TrackName.CORRECTED), _recorded(settings), DriftPrediction)
     full = settings.steps >= OFFICIAL.steps
     return Report(
         NUMBER,
@@ -91,48 +91,15 @@ def run(settings: Settings) -> Report:
     )
 
 
-def _record(
-    runs: Runs, settings: Settings, prediction: Callable[[Runs], DriftPrediction | None] = lambda runs: None
-) -> list[tuple[Block, Record]]:
-    """Return the record of each block: all together up to the horizon, then the sigmoid alone up to twice that."""
-    at = _recorded(settings)
-    together = descend(runs, at, prediction=prediction(runs))
-    last = together.end.blocks[-1]
-    rest = together.end.only(last)
-    more = descend(rest, _tail(settings.steps), prediction=prediction(rest))
-    records = [(block, _part(together, block)) for block in runs.blocks[:-1]]
-    return [*records, (last, _joined(_part(together, last), more))]
-
-
 def _recorded(settings: Settings) -> list[int]:
     time = _common_time(settings)
     equal_times = {round(time / rate) for rate in settings.rates}
     return sorted({*log_steps(settings.steps), *equal_times})
 
 
-def _tail(steps: int) -> list[int]:
-    return sorted({round(steps * part / 8) for part in range(1, 9)})
-
-
 def _common_time(settings: Settings) -> float:
     """Return the time that the smallest rate reaches."""
     return min(settings.rates) * settings.steps
-
-
-def _part(record: Record, block: Block) -> Record:
-    rows = block.rows
-    return Record(record.steps, record.quantity[:, rows], record.distance[:, rows], record.predicted[:, rows],
-                  record.end.only(block))  # fmt: skip
-
-
-def _joined(first: Record, more: Record) -> Record:
-    return Record(
-        torch.cat([first.steps, first.steps[-1] + more.steps[1:]]),
-        torch.cat([first.quantity, more.quantity[1:]]),
-        torch.cat([first.distance, more.distance[1:]]),
-        torch.cat([first.predicted, first.predicted[-1] + more.predicted[1:]]),
-        more.end,
-    )
 
 
 def _published_change(block: Block, record: Record, settings: Settings) -> Tensor:
@@ -213,7 +180,7 @@ def _comparisons(
         name = block.layer.name
         change = _published_change(block, raw, settings).amax(dim=0)
         ordered = bool((change.diff() < 0).all())
-        ours = ", ".join(f"{value:.1e}" for value in change.tolist())
+        ours = ", ".join(f"{value:.1e}".replace("-", "−") for value in change.tolist())  # a hyphen would break the line
         rates = ", ".join(f"{rate:g}" for rate in settings.rates)
         rows.append(Comparison(f"{name}: largest relative change of |Q| at rates {rates}", "not known",
                                "smaller at a smaller rate", ours, verdict(ordered)))  # fmt: skip

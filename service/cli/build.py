@@ -81,9 +81,12 @@ def _recipe(text: str) -> "Recipe":
 
 
 def _show(info: "ModelInfo", folder: Path) -> None:
-    from service.cli.tables import generation_table
+    from service.cli.tables import coordinates_table, generation_table
 
     console = results()
     console.print(generation_table(info))
+    located = coordinates_table(info)
+    if located is not None:
+        console.print(located)
     console.print(f"stored: {folder / info.name / info.version}", soft_wrap=True, markup=False)
     notices().print(f"next: levelset evaluate {info.name}   or   levelset serve", markup=False)

@@ -118,13 +118,19 @@ def _write_page(reports: "list[Report]", missing: dict[int, str], folder: Path) 
 
 
 def _table(reports: "list[Report]") -> "Table":
+    """Return one row per figure and verdict, with what does not agree spelt out; the page has every row."""
+    from collections import Counter
+
     from rich.table import Table
 
-    shown = Table(title="official, expected, ours")
-    for title in ("figure", "quantity", "official", "expected", "ours", "verdict"):
-        shown.add_column(title, overflow="fold")
+    shown = Table(title="official numbers, closed forms and claims against ours; every row is on the page")
+    shown.add_column("figure", justify="right", no_wrap=True)
+    shown.add_column("rows", justify="right", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True)
+    shown.add_column("which of them do not agree", overflow="fold")
     for report in reports:
-        for row in report.comparisons:
-            cells = (str(report.number), row.quantity, row.official, row.expected, row.ours, row.verdict)
+        for verdict, count in Counter(row.verdict for row in report.comparisons).items():
+            named = [row.quantity for row in report.comparisons if row.verdict == verdict and "not agree" in verdict]
+            cells = (str(report.number), str(count), verdict, "; ".join(dict.fromkeys(named)))
             shown.add_row(*(cell.replace("[", r"\[") for cell in cells))
     return shown

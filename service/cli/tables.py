@@ -1,6 +1,6 @@
 """Tables on the terminal, at most 80 columns wide."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attacks.schema import Proportion
 
 BASE = "base"
+SHOWN_MEMBERS = 16  # whose coordinates are listed one by one
 SHOWN = {"stolen_base": "stolen base", "white_box": "white box"}
 
 
@@ -37,6 +38,29 @@ def generation_table(info: ModelInfo) -> Table:
             f"{min(report['rank'] for report in reports)}/{first['regressors']}",
         )
     return table
+
+
+def coordinates_table(info: ModelInfo) -> Table | None:
+    """Return where base and members lie in the valley, one row per site; None where no site has a coordinate."""
+    sites = list(zip(*(info.generation.get("sites") or ()), strict=True))
+    located = [reports for reports in sites if reports[0].get("base_coordinate") is not None]
+    if not located:
+        return None
+    table = Table(title="coordinates in the valley: Q of each site, summed over its units")
+    table.add_column("site", overflow="fold")
+    table.add_column("base", justify="right", no_wrap=True)
+    table.add_column("members, in their order")
+    for reports in located:
+        values = [report["coordinate"] for report in reports]
+        table.add_row(reports[0]["site"], f"{reports[0]['base_coordinate']:.3g}", _coordinates(values))
+    return table
+
+
+def _coordinates(values: Sequence[float]) -> str:
+    """Return every member's Q; of many members, the lowest and the highest."""
+    if len(values) > SHOWN_MEMBERS:
+        return f"{min(values):.3g} to {max(values):.3g} ({len(values)} members)"
+    return "  ".join(f"{value:.3g}" for value in values)
 
 
 def report_table(report: "EvaluationReport") -> Table:

@@ -42,6 +42,8 @@ def test_build_stores_what_was_ordered(levelset: Levelset, stock: Path, tmp_path
     assert (info.members, info.architecture, info.dataset) == (3, "digits-cnn", "digits")
     assert (record["seed"], record["calibration_rows"], record["recipe"]["search_steps"]) == (5, 150, 0)
     assert "conv1 -> conv2" in shown.out
+    for reports in record["sites"]:  # each member's coordinate, at the first site
+        assert f"{reports[0]['coordinate']:.3g}" in shown.out
     assert str(tmp_path / "models" / "mine" / "1") in shown.out
 
 
