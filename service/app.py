@@ -18,7 +18,9 @@ from service.errors import HttpError
 from service.observability.instruments import Instruments
 from service.observability.middleware import Observed
 from service.routes import (
+    base_models,
     capabilities,
+    ensembles,
     compare_page,
     docs_page,
     evaluate_page,
@@ -39,6 +41,7 @@ from service.routes import (
 )
 from service.routes.middleware import Gatekeeper, request_id
 from service.routes.rooms import Rooms
+from service.routes.streams import Streams
 from service.security.doorkeeper import Doorkeeper
 from service.security.guard import Guard
 from service.security.opening import open_doorkeeper
@@ -74,7 +77,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
-    api = (health, statistics, infer, models, repository, metrics, jobs, events, reports, capabilities, keys)
+    operations = (health, statistics, infer, models, repository, metrics)
+    api = (*operations, jobs, events, reports, ensembles, base_models, capabilities, keys)
     for room in (*api, pages, evaluate_page, compare_page, docs_page, login, try_it):
         app.include_router(room.router)
     app.mount("/static", pages.static_files(), name="static")
@@ -143,6 +147,7 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
         compare=partial(compare_reports, artifacts),
         capabilities=await asyncio.to_thread(take_inventory, settings),
         secret=secret,
+        streams=Streams(settings, instruments.event_streams),
         doorkeeper=await _open_doorkeeper(settings, database, secret),
         tries=TryDesk(settings, lambda name: pool.resolve(name).served),
         instruments=instruments,

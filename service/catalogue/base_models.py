@@ -24,6 +24,7 @@ from service.catalogue.checkpoints import align
 from service.catalogue.durable import flush, flush_folder, refuse_links, write_text
 from service.catalogue.names import NAME, RESERVED, check_name
 from service.catalogue.safetensors_header import TensorEntry, read_header
+from service.errors import StateConflict
 
 INFO: Final = "base.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -51,7 +52,7 @@ class BaseInfo(BaseModel):
     created_at: datetime = Field(description="time of storing, UTC")
 
 
-class NameTaken(InputError):
+class NameTaken(StateConflict):
     """Other weights are stored under that name."""
 
 
@@ -112,6 +113,11 @@ class BaseModels:
         except OSError as error:
             raise ArtifactError(f"bases: expected a writable folder, got {error}; change its permissions") from error
 
+    @staticmethod
+    def discard(draft: Path) -> None:
+        """Throw away a folder of `draft`."""
+        shutil.rmtree(draft, ignore_errors=True)
+
     def add(
         self, name: str, draft: Path, *, architecture: str, num_classes: int | None, sha256: str
     ) -> tuple[BaseInfo, bool]:
@@ -129,8 +135,8 @@ class BaseModels:
             InputError: the name is not allowed, or the weights do not fit.
             NameTaken: other weights or another architecture are stored under that name.
         """
-        check_name(name)
         try:
+            check_name(name)
             if (earlier := self._earlier(name, architecture, num_classes, sha256)) is not None:
                 return earlier, False
             info = _judged(name, draft / WEIGHTS, architecture, num_classes, sha256)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -45,6 +45,7 @@ class ModelPool:
         self._served: dict[tuple[str, str], Served] = {}
         self._broken: dict[tuple[str, str], str] = {}
         self._unloaded: set[str] = set()
+        self._active: dict[str, str] = {}
         self._loading = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
         self.scanned = False
@@ -84,9 +85,19 @@ class ModelPool:
         return sorted((version for known, version in self._served if known == name), key=int)
 
     def loaded(self) -> list[ModelInfo]:
-        """Return the newest answering version of every ensemble, by name."""
+        """Return the version of every ensemble that answers where none is named, by name."""
         names = sorted({name for name, _ in self._served})
-        return [self._served[name, self.versions(name)[-1]].info for name in names]
+        return [self._served[name, version].info for name in names if (version := self.chosen(name)) is not None]
+
+    def chosen(self, name: str) -> str | None:
+        """Return the version that answers where none is named: the activated one, else the newest that can."""
+        versions = self.versions(name)
+        active = self._active.get(name)
+        return active if active in versions else versions[-1] if versions else None
+
+    def activate(self, name: str, version: str) -> None:
+        """Let a version answer from now on; what was admitted before is answered by the one it was admitted to."""
+        self._active[name] = version
 
     def plans(self, name: str, version: str) -> dict[str, str]:
         """Return how an answering version runs: `most rows -> execution plan`, as measured."""
@@ -155,7 +166,7 @@ class ModelPool:
             await served.batcher.stop()
 
     def resolve(self, name: str, version: str | None = None) -> Address:
-        """Return who answers requests for `name`; without a version the newest that can.
+        """Return who answers requests for `name`; without a version the activated one, or the newest that can.
 
         Raises:
             UnknownModel: no such model, version or member, or it is unloaded.
@@ -164,7 +175,7 @@ class ModelPool:
         """
         view = parse_view(name)
         versions = self.versions(view.ensemble)
-        chosen = version if version is not None else (versions[-1] if versions else None)
+        chosen = version if version is not None else self.chosen(view.ensemble)
         if chosen not in versions or chosen is None:
             raise self._absence(view, version)
         served = self._served[view.ensemble, chosen]
@@ -189,7 +200,7 @@ class ModelPool:
             return NotReady("models are still being loaded; try again", retry_after=1)
         known = sorted({name for name, _ in self._served})
         wanted = repr(view.name) + (f" version {version[:40]!r}" if version is not None else "")
-        return UnknownModel(f"model: expected one of {known}, got {wanted}; GET /api/v1/models lists them")
+        return UnknownModel(f"model: expected one of {known}, got {wanted}; GET /api/v1/ensembles lists them")
 
     async def _check_stored(self, name: str) -> None:
         view = parse_view(name)
@@ -216,12 +227,16 @@ class ModelPool:
     async def _load_missing(self) -> None:
         async with self._loading:
             stored = await self._on_disk(self._stored)
+            self._active = await self._on_disk(self._activated, {name for name, _ in stored})
             for key in set(self._broken) - set(stored):
                 del self._broken[key]
             for name, version in stored:
                 known = (name, version) in self._served or (name, version) in self._broken
                 if not known and name not in self._unloaded:
                     await self._load(name, version)
+
+    def _activated(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: version for name in names if (version := self._repository.active(name)) is not None}
 
     def _stored(self) -> list[tuple[str, str]]:
         found = []

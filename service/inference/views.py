@@ -38,7 +38,7 @@ def parse_view(name: str) -> View:
     if match is None:
         raise UnknownModel(
             f"model: expected '<ensemble>', '<ensemble>.m<k>' or '<ensemble>.base', got {name[:120]!r}; "
-            "GET /api/v1/models lists them"
+            "GET /api/v1/ensembles lists them"
         )
     if match["base"]:
         return View(match["ensemble"], "base")

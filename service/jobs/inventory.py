@@ -1,15 +1,30 @@
 """What this installation can do: collected once at start, from the tables themselves."""
 
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 
+import ensemble
+from attacks.kinds import KINDS
 from attacks.modes import MODES
+from attacks.report import EvaluationReport
 from attacks.suites import SUITES
 from attacks.threat import KNOWLEDGE, NORMS, default_threat
 from service.catalogue import architectures
 from service.jobs import data_sets
+from service.jobs.orders import JOBS
 from service.routes.capabilities import Capabilities
 from service.settings import Settings
+
+
+def _users(kind: str) -> set[str]:
+    return {name for name, suite in SUITES.items() if any(row.kind == kind for row in suite.rows)}
+
+
+def _parameters(kind: str) -> list[str]:
+    """Return the names of the parameters that the suites give to an attack."""
+    rows = [row for suite in SUITES.values() for row in suite.rows if row.kind == kind]
+    return sorted({name for row in rows for name in row.parameters})
 
 
 def take_inventory(settings: Settings) -> Capabilities:
@@ -25,6 +40,13 @@ def take_inventory(settings: Settings) -> Capabilities:
         datasets=tuple(data_sets.names(settings)),
         architectures=cache(lambda: tuple(architectures.known())),
         modes=MODES,
+        attacks={
+            name: {**asdict(kind), "in_suites": sorted(_users(name)), "parameters": _parameters(name)}
+            for name, kind in KINDS.items()
+        },
+        recipes={name: asdict(recipe) for name, recipe in ensemble.presets.items()},
+        job_types=tuple(JOBS),
+        report_schema=EvaluationReport.json_schema(),
         versions={name: version(name) for name in ("torch", "foolbox", "dbos")},
         radii={
             str(channels): {norm: default_threat((channels, 1, 1), norm=norm).epsilons for norm in NORMS}

@@ -20,11 +20,13 @@ class WorkerRoom:
     Args:
         progress: the pen for the job rows.
         process: the child that owns torch.
+        watchdog: seconds one question may take before the child is killed; None for any number.
     """
 
-    def __init__(self, progress: Progress, process: ShardProcess) -> None:
+    def __init__(self, progress: Progress, process: ShardProcess, *, watchdog: float | None = None) -> None:
         self._progress = progress
         self._process = process
+        self._watchdog = watchdog
         self._gate: asyncio.Lock | None = None
         self._leaving = False
 
@@ -80,7 +82,14 @@ class WorkerRoom:
                 return await self._ask(question, gated=True)
         for attempt in range(1, TRIES + 1):
             try:
-                return await self._process.ask(question)
+                async with asyncio.timeout(self._watchdog):
+                    return await self._process.ask(question)
+            except TimeoutError:  # the child was killed while this was waited for
+                if attempt == TRIES:
+                    raise ShardProcessDied(
+                        f"the shard process gave no answer for {self._watchdog:g} s, {TRIES} times; lower `block`, or "
+                        "raise LEVELSET_SHARD_TIMEOUT"
+                    ) from None
             except ShardProcessDied:
                 if self._leaving:
                     await _for_ever()

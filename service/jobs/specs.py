@@ -70,7 +70,7 @@ class EvaluateJob(_Strict):
     """A job that judges what an ensemble is worth against attacks."""
 
     type: Literal["evaluate"]
-    target: Name = Field(description="ensemble by name; GET /api/v1/models lists them")
+    target: Name = Field(description="ensemble by name; GET /api/v1/ensembles lists them")
     data: DataSpec
     threat: ThreatSpec
     also: Annotated[list[ThreatSpec], Field(max_length=2)] = Field(

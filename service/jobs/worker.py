@@ -33,7 +33,7 @@ def run_worker(settings: Settings) -> None:
     process.warm_up()
     for job_id in progress.recover():
         LOG.warning("job %s was left running and is continued", job_id)
-    room = WorkerRoom(progress, process)
+    room = WorkerRoom(progress, process, watchdog=settings.shard_timeout)
     _launch(settings, room)
     TryLane(settings, ShardProcess(settings)).start()
     stop.wait()

@@ -20,16 +20,32 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMedia(f"Content-Encoding: expected none, got {encoding[:40]!r}; send the body as it is")
-    announced = request.headers.get("content-length")
-    if announced is not None:
-        if not announced.isascii() or not announced.isdigit():
-            raise MalformedRequest(f"Content-Length: expected a number of bytes, got {announced[:40]!r}")
-        _check(int(announced), limit)
+    announced_length(request, limit=limit)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         _check(len(body), limit)
     return bytes(body)
+
+
+def announced_length(request: Request, *, limit: int) -> int | None:
+    """Return the length that a request announces, None where it announces none.
+
+    Args:
+        request: the request, not read yet.
+        limit: bytes.
+
+    Raises:
+        TooLarge: it is longer.
+        MalformedRequest: it is no number.
+    """
+    announced = request.headers.get("content-length")
+    if announced is None:
+        return None
+    if not announced.isascii() or not announced.isdigit() or len(announced) > 18:
+        raise MalformedRequest(f"Content-Length: expected a number of bytes, got {announced[:40]!r}")
+    _check(int(announced), limit)
+    return int(announced)
 
 
 def _check(count: int, limit: int) -> None:

@@ -1,13 +1,12 @@
-"""`/api/v1/models`, `/datasets`, `/capabilities`: what a request may name."""
+"""`/api/v1/datasets`, `/capabilities`, `/schemas`: what a request may name, and what a report is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
-from service.errors import UnknownModel
 from service.routes.health import product_version
 from service.routes.rooms import rooms_of
 
@@ -24,35 +23,12 @@ class Capabilities:
     datasets: tuple[str, ...]
     architectures: Callable[[], tuple[str, ...]]
     modes: tuple[str, ...]
+    attacks: Mapping[str, Any]
+    recipes: Mapping[str, Any]
+    job_types: tuple[str, ...]
+    report_schema: str
     versions: Mapping[str, str]
     radii: Mapping[str, Mapping[str, tuple[float, ...]]]  # channels of an input -> norm -> the usual radii
-
-
-@router.get("/models", operation_id="list_models", summary="Ensembles that are stored")
-def models(request: Request) -> JSONResponse:
-    """Return every ensemble that answers, and those that cannot with the reason."""
-    pool = rooms_of(request).pool
-    ready = [
-        {**info.model_dump(mode="json"), "ready": True, "reason": None, "versions": pool.versions(info.name)}
-        for info in pool.loaded()
-    ]
-    broken = [
-        {"name": key.partition("/")[0], "version": key.partition("/")[2], "ready": False, "reason": reason}
-        for key, reason in pool.broken().items()
-    ]
-    return JSONResponse({"data": ready + broken, "has_more": False, "next_cursor": None})
-
-
-@router.get("/models/{name}", operation_id="get_model", summary="One stored ensemble")
-def model(request: Request, name: str) -> JSONResponse:
-    """Return the newest answering version of an ensemble."""
-    pool = rooms_of(request).pool
-    for info in pool.loaded():
-        if info.name == name:
-            plans = pool.plans(name, info.version)
-            shown = {**info.model_dump(mode="json"), "ready": True, "versions": pool.versions(name), "plans": plans}
-            return JSONResponse(shown)
-    raise UnknownModel(f"model: expected one of {[info.name for info in pool.loaded()]}, got {name[:120]!r}")
 
 
 @router.get("/datasets", operation_id="list_datasets", summary="Data sets a job may name")
@@ -69,7 +45,10 @@ def capabilities(request: Request) -> JSONResponse:
     found, settings = rooms.capabilities, rooms.settings
     return JSONResponse(
         {
+            "job_types": list(found.job_types),
             "suites": dict(found.suites),
+            "attacks": dict(found.attacks),
+            "recipes": dict(found.recipes),
             "threat_models": list(found.threat_models),
             "norms": list(found.norms),
             "datasets": list(found.datasets),
@@ -81,8 +60,21 @@ def capabilities(request: Request) -> JSONResponse:
                 "max_job_bytes": settings.max_job_bytes,
                 "max_job_samples": settings.max_job_samples,
                 "max_open_jobs": settings.max_open_jobs,
+                "max_model_bytes": settings.max_model_bytes,
+                "max_event_streams": settings.max_streams,
             },
             "device": settings.device,
             "versions": {"levelset": product_version(), **found.versions},
         }
     )
+
+
+@router.get(
+    "/schemas/report-1.json",
+    operation_id="report_schema",
+    summary="JSON schema of a report",
+    responses={200: {"content": {"application/schema+json": {}}}},
+)
+def report_schema(request: Request) -> Response:
+    """Return the schema that every report of the major version 1 fits."""
+    return Response(rooms_of(request).capabilities.report_schema, media_type="application/schema+json")

@@ -1,18 +1,34 @@
 """What every creating request has in common: its body is JSON, and its Idempotency-Key is readable."""
 
+import re
 from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from service.errors import MalformedRequest, UnsupportedMedia
+from service.errors import MalformedRequest, UnprocessableRequest, UnsupportedMedia
 from service.jobs.ledger import IdempotencyKey
 from service.jobs.orders import AnyJob, job_of
 from service.json_body import load_json
 from service.store.canonical import digest
 
 JSON: Final = "application/json"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,95}")
 REPLAYED: Final = "Idempotency-Replayed"
+
+
+def check_stored_name(name: str) -> None:
+    """Return nothing where something may be stored under a name; judged again where it is stored.
+
+    Raises:
+        UnprocessableRequest: it may not.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise UnprocessableRequest(
+            f"name: expected a letter or digit and at most 95 letters, digits, '_' or '-', got {name[:80]!r}; "
+            "choose such a name",
+            field="name",
+        )
 
 
 def check_media(value: str) -> None:
@@ -26,12 +42,12 @@ def check_media(value: str) -> None:
         raise UnsupportedMedia(f"Content-Type: expected {JSON}, got {media[:40]!r}; name it in the request's headers")
 
 
-def parse_job(body: bytes, **known: Any) -> AnyJob:
+def parse_job(body: bytes, *, only: str | None = None) -> AnyJob:
     """Return the specification of a job.
 
     Args:
         body: JSON.
-        known: fields that the route sets, which the body must not contradict.
+        only: the one type that the route takes, which the body then need not name.
 
     Raises:
         MalformedRequest: it is no JSON.
@@ -39,8 +55,12 @@ def parse_job(body: bytes, **known: Any) -> AnyJob:
         RequestValidationError: it does not fit its type.
     """
     content = load_json(body)
-    if isinstance(content, dict) and known:
-        content = {**known, **content}
+    if only is not None and isinstance(content, dict):
+        if content.get("type", only) != only:
+            raise UnprocessableRequest(f"type: expected {only!r} or none, got another; leave it out", field="type")
+        content = {**content, "type": only}
+    elif only is not None:
+        raise UnprocessableRequest("body: expected an object, got another value", field="body")
     try:
         return job_of(content)
     except ValidationError as error:

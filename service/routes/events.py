@@ -8,11 +8,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service.errors import MalformedRequest, StateConflict
 from service.jobs.states import TERMINAL, JobState
 from service.routes.resources import event_resource
 from service.routes.rooms import Rooms, rooms_of
+from service.routes.streams import Place
 from service.security.identity import owner_of
 from service.store.tables import Job
 
@@ -37,9 +39,8 @@ async def events(
     if "text/event-stream" in request.headers.get("accept", ""):
         if JobState(job.state) in TERMINAL and start >= job.last_seq:
             return Response(status_code=204)
-        return StreamingResponse(
-            _stream(rooms, job_id, start), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        place = rooms.streams.enter(owner_of(request))
+        return _EventStream(_stream(rooms, job, start), place)
     found = await asyncio.to_thread(rooms.ledger.events, job_id, after=start, limit=limit + 1)
     shown = [event_resource(event) for event in found[:limit]]
     more = len(found) > limit
@@ -56,16 +57,35 @@ def _position(job: Job, last_event_id: str | None, after: int) -> int:
     return int(last_event_id)
 
 
-async def _stream(rooms: Rooms, job_id: str, after: int) -> AsyncIterator[str]:
+class _EventStream(StreamingResponse):
+    """A stream that gives its place back when it ends, however it ends."""
+
+    def __init__(self, content: AsyncIterator[str], place: Place) -> None:
+        super().__init__(content, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+async def _stream(rooms: Rooms, job: Job, after: int) -> AsyncIterator[str]:
+    """Yield every event after `after` as it comes, up to the one that ends the job; a retried job goes on."""
     yield "retry: 2000\n\n"
     spoken = time.monotonic()
+    ended = JobState(job.state) in TERMINAL
     while not rooms.draining:
-        found = await asyncio.to_thread(rooms.ledger.events, job_id, after=after, limit=PAGE)
+        found = await asyncio.to_thread(rooms.ledger.events, job.id, after=after, limit=PAGE)
         for event in found:
             after, spoken = event.seq, time.monotonic()
             resource = event_resource(event)
             yield _message(resource)
-            if _is_last(resource):
+            ended = ended or _is_last(resource)
+        if ended:
+            job = await asyncio.to_thread(rooms.ledger.get, job.id, owner=job.owner)
+            ended = JobState(job.state) in TERMINAL
+            if ended and after >= job.last_seq:
                 return
         if time.monotonic() - spoken > HEARTBEAT:
             spoken = time.monotonic()

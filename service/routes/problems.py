@@ -59,8 +59,14 @@ def respond(
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """Return the answer to an error nobody foresaw; the log has it whole, the client learns its id."""
+    """Return the answer to an error that no route handles: by the table of errors, else 500 with its id.
+
+    The log has every one whole that is not the client's own doing.
+    """
     identity = request_id(request.scope)
+    mapped = to_http(error)
+    if mapped.status == 422:
+        return _respond(request, mapped)
     LOG.error("request %s failed", identity, exc_info=error)
     return _respond(request, HttpError(500, HIDDEN))
 

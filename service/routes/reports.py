@@ -1,13 +1,15 @@
-"""`/api/v1/reports`: finished reports as JSON, as one HTML file, as Markdown."""
+"""`/api/v1/reports`: finished reports as JSON, as one HTML file, as Markdown; point by point; two compared."""
 
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from service.errors import NotAcceptable
+from service.errors import NotAcceptable, NotFound
 from service.routes import cursors
+from service.routes.etags import is_known, require_match
+from service.routes.files import file_response
 from service.routes.jobs import Limit
 from service.routes.negotiation import choose
 from service.routes.resources import report_resource
@@ -32,6 +34,43 @@ def page(request: Request, limit: Limit = 50, cursor: str | None = None) -> JSON
     return JSONResponse(
         {"data": [report_resource(report) for report in shown], "has_more": more, "next_cursor": following}
     )
+
+
+@router.get(
+    "/{report_id}:compare", operation_id="compare_reports", summary="A report against another one on the same points"
+)
+def compare(
+    request: Request, report_id: str, with_: Annotated[str, Query(alias="with", max_length=96, description="report id")]
+) -> JSONResponse:
+    """Return the paired comparison, row by row; 409 where the reports judge other points."""
+    rooms = rooms_of(request)
+    first, second = (rooms.reports.get(name, owner=owner_of(request)) for name in (report_id, with_))
+    return JSONResponse(rooms.compare(first, second), headers={"Cache-Control": "private, no-cache"})
+
+
+@router.get(
+    "/{report_id}/samples.csv",
+    operation_id="get_report_samples",
+    summary="What became of each point, as a table",
+    responses={200: {"content": {"text/csv": {}}}},
+)
+def samples(request: Request, report_id: str) -> Response:
+    """Return one line per point: label, and who was right on it, clean and in the worst case at each radius."""
+    rooms = rooms_of(request)
+    report = rooms.reports.get(report_id, owner=owner_of(request))
+    if "csv" not in report.files:
+        raise NotFound(f"report {report_id}: expected one with verdicts per point, got one of an older version")
+    return file_response(request, rooms.artifacts, report.files["csv"], "text/csv", f"{report_id}.csv")
+
+
+@router.delete("/{report_id}", status_code=204, operation_id="delete_report", summary="Forget a report")
+def delete(request: Request, report_id: str) -> Response:
+    """Return 204; the job that made it stays, without a report."""
+    rooms = rooms_of(request)
+    report = rooms.reports.get(report_id, owner=owner_of(request))
+    require_match(request, f'"{report.files["json"]}"')
+    rooms.reports.delete(report_id)
+    return Response(status_code=204)
 
 
 @router.get("/{report_id}", operation_id="get_report", summary="A report as JSON, HTML or Markdown")
@@ -60,7 +99,7 @@ def report_response(request: Request, report_id: str, form: str) -> Response:
     if name is None:
         raise NotAcceptable(f"report: expected one of {sorted(report.files)}, got {form!r}")
     headers = {"ETag": f'"{name}"', "Cache-Control": "private, no-cache", "Vary": "Accept"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     data = rooms.artifacts.get(name)
     if form == "html":

@@ -1,13 +1,86 @@
 """Resources of `/api/v1` as they are written out: jobs, events, reports."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from service.jobs.states import OPEN, JobState
 from service.store.clock import now, rfc3339
 from service.store.tables import Event, Job, JobFile, Report
 
+if TYPE_CHECKING:
+    from service.catalogue.base_models import BaseInfo
+    from service.catalogue.model_info import ModelInfo
+
 FORMATS = frozenset({"json", "html", "markdown"})  # of a report
+
+
+def base_resource(info: "BaseInfo") -> dict[str, Any]:
+    """Return the base network as the API shows it."""
+    return {
+        "object": "model",
+        **info.model_dump(mode="json"),
+        "links": {"self": f"/api/v1/models/{info.name}", "ensembles": "/api/v1/ensembles"},
+    }
+
+
+def ensemble_resource(
+    name: str,
+    answering: "ModelInfo | None",
+    stored: Sequence[str],
+    ready: Mapping[str, "ModelInfo"],
+    reasons: Mapping[str, str],
+    *,
+    pinned: str | None,
+    jobs: Sequence[Job],
+) -> dict[str, Any]:
+    """Return the ensemble as the API shows it: the record of the version that answers, and what else there is.
+
+    Args:
+        name: of the ensemble.
+        answering: record of the version that answers where none is named.
+        stored: every stored version, oldest first.
+        ready: records of the versions that answer.
+        reasons: version -> why it cannot be loaded.
+        pinned: the version that was activated.
+        jobs: unfinished generations of further versions.
+    """
+    wanted = pinned or (stored[-1] if stored else None)
+    path = f"/api/v1/ensembles/{name}"
+    versions = [
+        {
+            "version": version,
+            "ready": version in ready,
+            "reason": None if version in ready else reasons.get(version, "not loaded"),
+            "digest": ready[version].digest if version in ready else None,
+            "members": ready[version].members if version in ready else None,
+            "base": ready[version].base if version in ready else None,
+            "created_at": ready[version].model_dump(mode="json")["created_at"] if version in ready else None,
+            "links": {"activate": f"{path}/versions/{version}:activate"},
+        }
+        for version in stored
+    ]
+    falls_back = answering is not None and wanted not in (None, answering.version)
+    record = {} if answering is None else answering.model_dump(mode="json")
+    return {
+        "object": "ensemble",
+        "version": None,
+        **record,
+        "name": name,
+        "ready": answering is not None,
+        "reason": None if answering is not None else reasons.get(wanted or "", "no version answers yet"),
+        "pinned": pinned,
+        "notices": [_fell_back(wanted, answering.version)] if falls_back and answering is not None else [],
+        "versions": versions,
+        "generating": [
+            {"job_id": job.id, "state": job.state, "links": {"self": f"/api/v1/jobs/{job.id}"}} for job in jobs
+        ],
+        "links": {"self": path, "page": f"/models/{name}"},
+    }
+
+
+def _fell_back(wanted: str | None, version: str) -> dict[str, str]:
+    message = f"version {wanted} cannot answer; version {version} answers in its place"
+    return {"code": "older_version", "message": message}
 
 
 def job_resource(job: Job, counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from service.jobs.ledger import JobLedger
 from service.observability.instruments import Instruments
+from service.routes.streams import Streams
 from service.security.doorkeeper import Doorkeeper
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
@@ -46,6 +47,7 @@ class Rooms:
     compare: Callable[[Report, Report], dict[str, Any]]
     doorkeeper: Doorkeeper
     tries: "TryDesk"
+    streams: Streams
     instruments: Instruments = field(default_factory=Instruments)
     draining: bool = False
     refusing: bool = False

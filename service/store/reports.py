@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import delete, select, tuple_, update
 
 from service.errors import NotFound
 from service.store.database import Database
-from service.store.tables import Report
+from service.store.tables import Job, Report
 
 
 class ReportShelf:
@@ -33,6 +33,12 @@ class ReportShelf:
                 )
             session.expunge(report)
             return report
+
+    def delete(self, report_id: str) -> None:
+        """Forget the report; its files are collected later, its job no longer names it."""
+        with self._database.write() as session:
+            session.execute(delete(Report).where(Report.id == report_id))
+            session.execute(update(Job).where(Job.report_id == report_id).values(report_id=None))
 
     def page(self, *, owner: str, limit: int, before: tuple[int, str] | None = None) -> Sequence[Report]:
         """Return up to `limit` reports older than `before` (created_at, id)."""

@@ -30,7 +30,8 @@ async def main():
         while (await web.get("/v2/health/ready")).status_code != 200:
             await asyncio.sleep(0.05)
         early = sorted(sys.modules)
-        answers = [await web.get(path) for path in ("/", "/api/v1/capabilities", "/api/v1/models", "/api/v1/reports")]
+        paths = ("/", "/api/v1/capabilities", "/api/v1/ensembles", "/api/v1/reports")
+        answers = [await web.get(path) for path in paths]
         answers += [await web.post("/v2/models/digits/infer", json=ROWS), await web.post("/api/v1/jobs", json=JOB)]
         answers += [await web.get(answers[-1].json()["links"]["page"])]
     statuses = [answer.status_code for answer in answers]

@@ -82,8 +82,8 @@ def test_capabilities(client: httpx.Client) -> None:
     assert "quick" in found["suites"]
     assert found["datasets"] == [row["name"] for row in client.get("/api/v1/datasets").json()["data"]]
     assert found["limits"]["max_request_rows"] == 100
-    assert client.get("/api/v1/models/digits").json()["members"] == 2
-    assert client.get("/api/v1/models/nobody").status_code == 404
+    assert client.get("/api/v1/ensembles/digits").json()["members"] == 2
+    assert client.get("/api/v1/ensembles/nobody").status_code == 404
 
 
 def test_openapi_lists_every_route(web: Web) -> None:

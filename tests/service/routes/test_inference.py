@@ -175,5 +175,5 @@ def test_a_damaged_model_does_not_answer_and_says_why(client: httpx.Client) -> N
     assert "Retry-After" not in response.headers
     error_of(client.post("/v2/models/broken/infer", json=request(images(1))), 404)
     assert client.get("/v2/health/ready").status_code == 200
-    listed = {model["name"]: model["ready"] for model in client.get("/api/v1/models").json()["data"]}
+    listed = {model["name"]: model["ready"] for model in client.get("/api/v1/ensembles").json()["data"]}
     assert listed == {"digits": True, "broken": False}
