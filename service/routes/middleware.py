@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
@@ -17,6 +17,7 @@ from service.errors import HttpError
 
 LOG = logging.getLogger("levelset.http")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 LINGER: Final = 2.0  # seconds for which an unread body is thrown away after its refusal
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -43,13 +44,23 @@ class Gatekeeper:
     Args:
         app: the application behind the gate.
         hosts: host names a request may carry, lower case; None allows every host.
+        trusted: of these, the ones whose pages may send requests from any port, as behind a proxy.
         refuse: renders a refusal.
         on_error: renders an unexpected error.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None, refuse: Refuse, on_error: OnError) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: frozenset[str] | None,
+        refuse: Refuse,
+        on_error: OnError,
+        trusted: Collection[str] = (),
+    ) -> None:
         self._app = app
         self._hosts = hosts
+        self._trusted = frozenset(name.lower() for name in trusted)
         self._refuse = refuse
         self._on_error = on_error
 
@@ -75,16 +86,24 @@ class Gatekeeper:
             await self._on_error(Request(scope), error)(scope, receive, outgoing)
 
     def _refusal(self, headers: Headers) -> HttpError | None:
-        if self._hosts is None:
-            return None
-        if _host_name(headers.get("host", "")) not in self._hosts:
+        host = headers.get("host", "")
+        if self._hosts is not None and _host_name(host) not in self._hosts:
             return HttpError(
                 403, "Host: expected a name of this service, got another; add it to LEVELSET_ALLOWED_HOSTS"
             )
         origin = headers.get("origin")
-        if origin is not None and _host_name(origin.partition("://")[2]) not in self._hosts:
+        if origin is not None and not self._is_own(origin, host):
             return HttpError(403, "Origin: expected this service's own, got another; foreign pages are refused")
         return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Return whether a page of `origin` is ours: it came from the very host and port that is asked now."""
+        scheme, _, authority = origin.lower().partition("://")
+        port = _DEFAULT_PORTS.get(scheme)
+        if port is None:  # among others the origin `null`
+            return False
+        same = authority.removesuffix(port) == host.strip().lower().removesuffix(port)
+        return same or _host_name(authority) in self._trusted
 
 
 class _Outgoing:

@@ -184,8 +184,31 @@ def test_compose_variables_are_settings_of_the_service(
             assert field in Settings.model_fields, variable
             monkeypatch.setenv(variable, value)
     monkeypatch.setenv("LEVELSET_HOST", "0.0.0.0")
-    assert Settings().insecure is True
+    assert Settings().insecure is False
     assert "localhost" in (Settings().host_names or ())
+
+
+def test_a_key_of_ones_own_is_a_secret(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The override mounts one file, which the service reads as its key; without it compose needs no file at all."""
+    from service.settings import Settings
+
+    override = yaml.safe_load((ROOT / "deploy" / "compose.secret.yml").read_text())
+    assert "secrets" not in compose
+    (name,) = override["secrets"]
+    assert set(override["services"]) == set(compose["services"])
+    for service in override["services"].values():
+        assert service["secrets"] == [name]
+        monkeypatch.setenv("LEVELSET_KEY_FILE", service["environment"]["LEVELSET_KEY_FILE"])
+        assert Settings().key_file == Path("/run/secrets") / name
+    merged = {**compose, **{key: override[key] for key in ("secrets",)}}
+    merged["services"] = {
+        key: {**compose["services"][key], **value, "environment": {**compose["services"][key]["environment"]}}
+        for key, value in override["services"].items()
+    }
+    spec = pytest.importorskip("compose_spec", reason="compose-spec is not installed; the extra `dev` brings it")
+    spec.PyCompose.from_yaml(resolved(merged))
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert override["secrets"][name]["file"].removeprefix("./") in ignored
 
 
 def test_only_sources_reach_the_builder() -> None:
