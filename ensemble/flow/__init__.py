@@ -10,6 +10,7 @@ from ensemble.flow.conserved import (
     unit_quantities,
 )
 from ensemble.flow.coordinates import coordinates
+from ensemble.flow.descent import Descent, drift_identity, drift_slope, gradient_descent
 from ensemble.flow.dimension import (
     LawCount,
     count_laws,
@@ -20,15 +21,7 @@ from ensemble.flow.dimension import (
     radial_orbit_dimension,
     symmetry_dimension,
 )
-from ensemble.flow.dynamics import (
-    Descent,
-    Trajectory,
-    drift_identity,
-    drift_slope,
-    gradient_descent,
-    gradient_flow,
-    momentum_flow,
-)
+from ensemble.flow.dynamics import Trajectory, gradient_flow, momentum_flow
 from ensemble.flow.generators import algebra_basis, algebra_dimension, separates_units, symmetric_projection
 from ensemble.flow.initialisation import (
     HALF_SQUARE,

@@ -1,12 +1,6 @@
-r"""Trajectories of loss and conserved quantities: gradient flow, gradient descent, momentum.
+"""Trajectories of loss and conserved quantities along gradient flow, and along its second-order form with friction.
 
-Gradient flow is integrated by an adaptive Runge-Kutta method in float64. Gradient descent moves every quadratic
-quantity by a known amount: with step eta and weight decay lambda, for any mini-batch,
-
-.. math:: Q' = (1 - \eta\lambda)^2 Q + \eta^2 Q(\nabla L),
-
-because <theta, M grad L> = 0. At a fixed time eta x steps the drift is therefore proportional to eta. Derived here;
-docs/mathematics.md, section 12.
+Both are integrated by an adaptive Runge-Kutta method in float64; docs/mathematics.md, section 12.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +25,7 @@ class Trajectory:
         times: `[points]`; step size x steps for gradient descent.
         losses: `[points ...]`, the loss's own shape behind the first axis.
         quantities: `[points ...]`, the quantity's.
-        predicted: `[points ...]`, what the quantity should be by the law: its start for a flow, the identity above for
+        predicted: `[points ...]`, what the quantity should be by the law: its start for a flow, `drift_identity` for
             gradient descent (exact for quadratic quantities without momentum).
         end: the last parameters.
     """
@@ -46,25 +40,6 @@ class Trajectory:
     def drift(self) -> Tensor:
         """Return the largest |Q(t) - Q(0)| over the path, in the quantity's shape."""
         return (self.quantities - self.quantities[0]).abs().amax(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descent:
-    """Settings of gradient descent, in PyTorch's own convention (`torch.optim.SGD`).
-
-    Attributes:
-        rate: step size eta, or one per run `[runs]` for parameters with a leading axis of runs.
-        steps: how many.
-        momentum: factor of the velocity.
-        weight_decay: lambda, added to the gradient as lambda x parameter.
-        record_every: steps between recorded points; the first and the last are always recorded.
-    """
-
-    rate: float | Tensor
-    steps: int
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    record_every: int = 1
 
 
 def gradient_flow(
@@ -100,7 +75,7 @@ def gradient_flow(
     times, states = _integrate(velocity, packing.pack(parameters), duration, points, tolerance)
     path = [packing.unpack(state) for state in states]
     quantities = _along(quantity, path)
-    decay = torch.exp(-2 * weight_decay * times).reshape(-1, *[1] * (quantities.ndim - 1))
+    decay = torch.exp(-2 * weight_decay * times).to(quantities).reshape(-1, *[1] * (quantities.ndim - 1))
     return Trajectory(times, _along(loss, path), quantities, quantities[0] * decay, path[-1])
 
 
@@ -148,67 +123,6 @@ def momentum_flow(
     return Trajectory(times, _along(loss, places), quantities, quantities[:1].expand_as(quantities), places[-1])
 
 
-def gradient_descent(loss: Function, parameters: Parameters, quantity: Function, descent: Descent) -> Trajectory:
-    """Return the path of gradient descent, in the parameters' own dtype.
-
-    Many runs are one program: give the parameters a leading axis of runs and let the loss return `[runs]`.
-
-    Args:
-        loss: named parameters -> scalar or `[runs]`.
-        parameters: where it starts; not changed.
-        quantity: named parameters -> values that are recorded.
-        descent: the settings.
-    """
-    here = {name: tensor.detach().clone() for name, tensor in parameters.items()}
-    moving = {name: torch.zeros_like(tensor) for name, tensor in here.items()}
-    predicted = quantity(here)
-    kept: list[tuple[int, Tensor, Tensor, Tensor]] = []
-    for step in range(descent.steps + 1):
-        if step % descent.record_every == 0 or step == descent.steps:
-            with torch.no_grad():
-                kept.append((step, loss(here), quantity(here), predicted))
-        if step == descent.steps:
-            break
-        gradient = loss_gradient(loss, here)
-        with torch.no_grad():
-            predicted = drift_identity(predicted, quantity(gradient), descent.rate, descent.weight_decay)
-            for name, tensor in here.items():
-                moving[name] = descent.momentum * moving[name] + gradient[name] + descent.weight_decay * tensor
-                here[name] = tensor - _broadcast(descent.rate, tensor) * moving[name]
-    rate = torch.as_tensor(descent.rate, dtype=torch.float64)
-    times = torch.stack([rate * row[0] for row in kept])
-    losses, quantities, expected = (
-        torch.stack(values) for values in list(zip(*(row[1:] for row in kept), strict=True))
-    )
-    return Trajectory(times, losses, quantities, expected, here)
-
-
-def drift_identity(before: Tensor, of_gradient: Tensor, rate: float | Tensor, weight_decay: float = 0.0) -> Tensor:
-    """Return a quadratic quantity after one step of gradient descent: (1 - eta lambda)^2 Q + eta^2 Q(grad L).
-
-    Args:
-        before: Q of the parameters.
-        of_gradient: the same quadratic form of the gradient.
-        rate: eta, a number or one per run on the first axis.
-        weight_decay: lambda.
-    """
-    eta = _broadcast(rate, before)
-    shrunk: Tensor = (1 - eta * weight_decay) ** 2 * before + eta**2 * of_gradient
-    return shrunk
-
-
-def drift_slope(rates: Sequence[float], drifts: Sequence[float]) -> float:
-    """Return the slope of log drift against log step size by least squares: 1 where gradient flow is the limit."""
-    slope, _ = np.polyfit(np.log(np.asarray(rates)), np.log(np.asarray(drifts)), 1)
-    return float(slope)
-
-
-def _broadcast(rate: float | Tensor, like: Tensor) -> float | Tensor:
-    if not isinstance(rate, Tensor) or rate.ndim == 0:
-        return rate
-    return rate.to(like).reshape(-1, *[1] * (like.ndim - 1))
-
-
 def _along(function: Function, path: Sequence[Parameters]) -> Tensor:
     with torch.no_grad():
         return torch.stack([function(place) for place in path])
@@ -216,20 +130,22 @@ def _along(function: Function, path: Sequence[Parameters]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Packing:
-    """Named tensors as one float64 vector and back."""
+    """Named tensors as one float64 vector and back, on the device they came from."""
 
     shapes: Mapping[str, tuple[int, ...]]
+    device: torch.device
 
     @classmethod
     def of(cls, parameters: Parameters) -> "_Packing":
-        return cls({name: tuple(tensor.shape) for name, tensor in parameters.items()})
+        device = next(iter(parameters.values())).device
+        return cls({name: tuple(tensor.shape) for name, tensor in parameters.items()}, device)
 
     def pack(self, parameters: Parameters) -> NDArray[np.float64]:
         flat = torch.cat([parameters[name].detach().double().reshape(-1).cpu() for name in self.shapes])
         return np.asarray(flat.numpy(), dtype=np.float64)
 
     def unpack(self, state: NDArray[np.float64]) -> dict[str, Tensor]:
-        flat = torch.from_numpy(state.copy())
+        flat = torch.from_numpy(state.copy()).to(self.device)
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         return {
             name: part.reshape(shape)

@@ -119,7 +119,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     axes.set_yscale(panel.y_scale)
     for axis, scale in ((axes.xaxis, panel.x_scale), (axes.yaxis, panel.y_scale)):
         if scale == "linear":  # few and whole numbers: six digits must fit side by side
-            axis.set_major_locator(MaxNLocator(TICKS))
+            axis.set_major_locator(MaxNLocator(TICKS, integer=axis is axes.xaxis and _whole(panel)))
             axis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
@@ -127,6 +127,10 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     handles, labels = axes.get_legend_handles_labels()
     first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
     axes.legend(list(reversed(first.values())), list(reversed(first)), fontsize=7, framealpha=0.6, edgecolor="none")
+
+
+def _whole(panel: Panel) -> bool:
+    return all(float(x).is_integer() for line in panel.lines for x in line.x)
 
 
 def _draw_line(axes: "Axes", line: Line, *, positive: bool) -> None:

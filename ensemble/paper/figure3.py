@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ensemble.flow.dynamics import drift_slope
+from ensemble.flow.descent import drift_slope
 from ensemble.paper.defects import defects_of
 from ensemble.paper.descent import Block, DriftPrediction, Record, Runs, stacked
 from ensemble.paper.horizons import by_activation

@@ -122,3 +122,24 @@ def test_a_flow_that_cannot_be_followed_is_refused() -> None:
         flow.gradient_flow(
             lambda p: -(p["x"] ** 4), {"x": torch.tensor(1.0, dtype=torch.float64)}, lambda p: p["x"], duration=1.0
         )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_flow_stays_on_its_device() -> None:
+    """A loss that holds data on a GPU is followed there, and ends where it does on a CPU."""
+    X, Y = any_inputs(), normal(12, 3, seed=5)
+
+    def end(device: str) -> torch.Tensor:
+        x, y = X.to(device), Y.to(device)
+        path = flow.gradient_flow(
+            lambda p: (torch.relu(x @ p["V"].T) @ p["U"].T - y).square().sum() / 2,
+            {name: tensor.to(device) for name, tensor in weights().items()},
+            units(RELU),
+            duration=0.02,
+            points=2,
+        )
+        assert path.end["U"].device.type == device
+        assert float(path.drift.max()) < 1e-8
+        return path.end["U"].cpu()
+
+    torch.testing.assert_close(end("cuda"), end("cpu"), rtol=0, atol=1e-9)
