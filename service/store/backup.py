@@ -180,8 +180,8 @@ def _unpack(path: Path, draft: Path) -> dict[str, dict[str, Any]]:
     try:
         with tarfile.open(path, "r:") as archive:
             for entry in archive:
-                content = archive.extractfile(entry)
-                if not entry.isfile() or content is None:
+                content = archive.extractfile(entry) if entry.isreg() else None  # links are never followed
+                if content is None:
                     raise _damaged(f"an entry that is no file: {entry.name[:80]!r}")
                 if entry.name == MANIFEST and entry.size <= _LARGEST_MANIFEST:
                     manifest = json.loads(content.read())
