@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.paper import OFFICIAL, PaperData, Settings, cut, figure10, figure11
+from attacks.paper.figure11_curves import Corrected
 from attacks.paper.networks import leaky
 from attacks.paper.ranges import mean_interval, prediction_range
 from attacks.paper.settings import trained
@@ -101,7 +102,7 @@ def test_independent_networks_leave_the_attacked_one_out() -> None:
     data = squares(comparable=True)
     settings = replace(TINY, seeds=2)
     networks = trained(data, settings, leaky).corrected
-    judge = figure11._Corrected(networks, data.calibration, data.test, settings)
+    judge = Corrected(networks, data.calibration, data.test, settings)
     clean = data.test.pixels.expand(2, *data.test.pixels.shape)
     found = judge._independent(clean)
     alone = (networks.logits(data.test.pixels).argmax(dim=2) == data.test.labels).double().mean(dim=1)
