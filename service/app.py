@@ -20,9 +20,9 @@ from service.observability.middleware import Observed
 from service.routes import (
     base_models,
     capabilities,
-    ensembles,
     compare_page,
     docs_page,
+    ensembles,
     evaluate_page,
     events,
     health,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("levelset.web")
 SWEEP = 0.5  # seconds between looks at what the engine did
+COLLECT = 3600.0  # seconds between collections of what may be forgotten
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -90,14 +91,15 @@ async def _lifespan(settings: Settings, instruments: Instruments, app: FastAPI) 
     async with AsyncExitStack() as stack:
         rooms = await _open(settings, instruments, stack)
         app.state.rooms = rooms
-        sweeper = asyncio.create_task(_sweep(rooms))
+        tasks = [asyncio.create_task(_sweep(rooms)), asyncio.create_task(_collect(rooms))]
         try:
             yield
         finally:
             rooms.draining = rooms.refusing = True
-            sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeper
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitStack) -> Rooms:
@@ -113,6 +115,7 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
     from service.jobs.partial import partial_report
     from service.jobs.reconcile import Reconciler
     from service.jobs.resolving import Resolver
+    from service.jobs.retention import Keeper
     from service.store.artifacts import ArtifactStore
     from service.store.database import Database, migrate
     from service.store.reports import ReportShelf
@@ -141,6 +144,7 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
         ledger=ledger,
         reports=ReportShelf(database),
         artifacts=artifacts,
+        keeper=Keeper(database, settings.artifacts_folder, settings.bases_folder, keep_days=settings.keep_days),
         bases=BaseModels(settings.bases_folder),
         repository=repository,
         partial=partial(partial_report, artifacts),
@@ -167,6 +171,15 @@ async def _sweep(rooms: Rooms) -> None:
             await asyncio.to_thread(rooms.desk.sweep)
         except Exception:
             LOG.exception("the sweep over unfinished jobs failed; it runs again")
+
+
+async def _collect(rooms: Rooms) -> None:
+    while True:
+        await asyncio.sleep(COLLECT)
+        try:
+            await asyncio.to_thread(rooms.keeper.collect)
+        except Exception:
+            LOG.exception("what may be forgotten could not be collected; it is tried again")
 
 
 def _secret(path: Path) -> bytes:

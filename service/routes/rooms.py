@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.catalogue.repository import ModelRepository
     from service.inference.pool import ModelPool
     from service.jobs.desk import JobDesk
+    from service.jobs.retention import Keeper
     from service.routes.capabilities import Capabilities
     from service.trying.desk import TryDesk
 
@@ -39,6 +40,7 @@ class Rooms:
     ledger: JobLedger
     reports: ReportShelf
     artifacts: ArtifactStore
+    keeper: "Keeper"
     capabilities: "Capabilities"
     secret: bytes
     bases: "BaseModels"
