@@ -72,9 +72,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(_GET, r"/v2(/.*)?", Scope.INFER, Scope.READ),
     _rule(_GET, r"/api/v1/keys(/.*)?", Scope.ADMIN),
     _rule(_GET, r"/api/v1/.*", Scope.READ, Scope.JOBS),
-    _rule(_CHANGE, r"/api/v1/jobs([/:].*)?", Scope.JOBS),
+    _rule(_CHANGE, r"/api/v1/(jobs|reports)([/:].*)?", Scope.JOBS),
     _rule("POST", r"/api/v1/(ensembles|try|try/images)|/evaluate|/try", Scope.JOBS),
     _rule(_GET, r"/metrics", Scope.READ),
     _rule(_GET, r"/(openapi\.json|docs|problems)(/.*)?", *EVERY),
-    _rule(_GET, r"/|/(jobs|reports|models)/.*|/(jobs|reports|models|evaluate|compare|try)", Scope.READ),
+    _rule(_GET, r"/|/(jobs|reports|models)/.*|/(jobs|reports|models|evaluate|compare|try)", Scope.READ, Scope.JOBS),
 )
