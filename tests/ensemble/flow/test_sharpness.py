@@ -1,7 +1,8 @@
 """Rate and sharpness against Q, and the spectrum by two independent routes.
 
 Seen to fail when: Q enters without its square; the rate is the slope of the loss itself; the Hessian-vector product
-loses its graph; Lanczos does not reorthogonalise; eigenvalues come smallest first.
+loses its graph; Lanczos does not reorthogonalise; residuals leave out the last off-diagonal;
+eigenvalues come smallest first.
 """
 
 import pytest

@@ -3,7 +3,8 @@
 Seen to fail when: U and V share a seed in the corrected track; the baseline of the published change is step 0; the
 drift is compared at equal steps in place of equal times; the ReLU integral takes all of x²/2 in figure 5;
 `at_unit_quantity` divides both layers; the unit of figure 9 is moved by 2 q; the Hessian is that of the mean square in
-both tracks; the radial starts scale only one layer; `steps_to` takes the record before the crossing.
+both tracks; the radial starts scale only one layer; `steps_to` takes the record before the crossing; the
+sigmoid goes on for half as many steps.
 """
 
 import json
@@ -106,6 +107,14 @@ def test_figure_3_drift_has_slope_one_at_equal_times(reports: dict[int, Report])
         assert numbers[name]["slope_of_the_two_smallest_rates"] == pytest.approx(1.0, abs=0.03)
         for rate in numbers[name]["rates"].values():
             assert rate["predicted_drift"] == pytest.approx(rate["final_drift"], rel=0.02)
+
+
+@pytest.mark.parametrize(("number", "steps"), [(3, THREE.steps), (6, SIX.steps)])
+def test_the_sigmoid_runs_twice_as_long(reports: dict[int, Report], number: int, steps: int) -> None:
+    """As published, each curve ends at the horizon and the sigmoid's at twice that."""
+    ends = {panel.title: panel.lines[0].x[-1] for panel in reports[number].tracks[0].panels}
+    assert ends["sigmoid"] == 2 * steps
+    assert {ends[name] for name in ("linear", "ReLU", "tanh")} == {steps}
 
 
 def test_figures_4_and_5_meet_their_closed_forms(reports: dict[int, Report]) -> None:
