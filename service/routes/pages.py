@@ -14,6 +14,7 @@ from service.routes.reports import report_response
 from service.routes.resources import event_resource, job_resource, report_resource
 from service.routes.rooms import Rooms, rooms_of
 from service.security.identity import csrf_of, owner_of
+from service.store.tables import Job
 from service.web.model_page import cost_share
 from service.web.pages import render_dashboard, render_job, render_model
 
@@ -21,6 +22,7 @@ router = APIRouter(include_in_schema=False)
 STATIC: Final = Path(__file__).parent.parent / "web" / "static"
 SHOWN: Final = 20
 EVENTS_SHOWN: Final = 200
+SHARDS_READ: Final = 300  # of a job whose partial report its page shows
 
 
 def static_files() -> StaticFiles:
@@ -58,7 +60,8 @@ def job(request: Request, job_id: str) -> Response:
     found = rooms.ledger.get(job_id, owner=owner_of(request))
     newest = rooms.ledger.events(job_id, after=max(0, found.last_seq - EVENTS_SHOWN), limit=EVENTS_SHOWN)
     resource = job_resource(found, rooms.ledger.counts([found]))
-    return page_response(render_job(resource, [event_resource(event) for event in newest], csrf=csrf_of(request)))
+    events = [event_resource(event) for event in newest]
+    return page_response(render_job(resource, events, so_far=_so_far(rooms, found), csrf=csrf_of(request)))
 
 
 @router.get("/models/{name}")
@@ -88,3 +91,10 @@ def favicon() -> Response:
 def _with_cost(rooms: Rooms, info: ModelInfo) -> dict[str, Any]:
     costs = rooms.pool.costs(info.name, info.version)
     return info.model_dump(mode="json", exclude={"generation"}) | {"cost_share": cost_share(costs, info.members)}
+
+
+def _so_far(rooms: Rooms, job: Job) -> dict[str, Any] | None:
+    """Return the partial report of an evaluation that has no other; not of thousands of shards at each look."""
+    if job.type != "evaluate" or job.report_id is not None or (job.shards_total or 0) > SHARDS_READ:
+        return None
+    return rooms.partial(job, rooms.ledger.shard_keys(job.id))

@@ -65,6 +65,9 @@ class TryDesk:
         spec = self._resolved(order, owner)
         name = digest(spec)
         answer = await asyncio.to_thread(self._spool.answered, name)
+        if answer is not None and "error" in answer:  # of an asker who did not wait for it
+            await asyncio.to_thread(self._spool.forget, name)
+            answer = None
         cached = answer is not None
         if answer is None:
             with self._alone(owner):

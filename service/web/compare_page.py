@@ -9,12 +9,13 @@ from service.web.forms import Choice
 from service.web.records import Record, ReportRow, plain, report_row
 
 MIDDLE: Final = 88.0  # of a bar, in its own units
-REACH: Final = 80.0  # units of a gain of one
+REACH: Final = 80.0  # units of the widest interval of the page
+SERVED: Final = ("ensemble", "network")
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The places of a gain and its interval on a line from -1 to 1."""
+    """The places of a gain and its interval on a line with zero in the middle, the same for all rows of a page."""
 
     low: float
     at: float
@@ -48,7 +49,8 @@ class ComparePage:
         problem: why they cannot be paired, or what is wrong with the request.
         warning: what to look at before reading a gain as one of the networks.
         points: what both were judged on.
-        rows: of the paired comparison.
+        rows: of the paired comparison, those of the served ensemble or network.
+        others: its rows of every other network.
         words: how to read the rows.
     """
 
@@ -59,6 +61,7 @@ class ComparePage:
     warning: str
     points: str
     rows: tuple[GainRow, ...]
+    others: tuple[GainRow, ...]
     words: str
 
 
@@ -82,6 +85,8 @@ def compare_page(
     found = comparison or {}
     data = found.get("data") or {}
     same = found.get("same_suite", True)
+    rows = found.get("rows", ())
+    widest = max((abs(float(row[end])) for row in rows for end in ("low", "high")), default=1.0) or 1.0
     return ComparePage(
         options=tuple(_option(plain(report)) for report in reports),
         chosen=chosen,
@@ -89,8 +94,9 @@ def compare_page(
         problem=problem,
         warning="" if same else "The two reports ran different suites: a gain may be one of the attacks.",
         points=f"{data['n']} images of {data['name']} ({data['split']})" if data else "",
-        rows=tuple(_row(row) for row in found.get("rows", ())),
-        words=str(found.get("words", "")),
+        rows=tuple(_row(row, widest) for row in rows if row["target"] in SERVED),
+        others=tuple(_row(row, widest) for row in rows if row["target"] not in SERVED),
+        words=str(found.get("words", "")).replace("`", ""),
     )
 
 
@@ -100,7 +106,7 @@ def _option(report: Mapping[str, Any]) -> Choice:
     return Choice(row.id, f"{row.subject or words.short_id(row.id)} · {row.status.text} · {written}", {})
 
 
-def _row(row: Mapping[str, Any]) -> GainRow:
+def _row(row: Mapping[str, Any], widest: float) -> GainRow:
     gain, low, high = float(row["gain"]), float(row["low"]), float(row["high"])
     clean = row["knowledge"] == "clean"
     tone = "good" if low > 0 else "bad" if high < 0 else ""
@@ -113,6 +119,6 @@ def _row(row: Mapping[str, Any]) -> GainRow:
         gain=words.points(gain),
         interval=f"{words.points(low)} to {words.points(high)}",
         p=f"{row.get('p_holm', row['p']):.2g}",
-        bar=Bar(*(MIDDLE + REACH * value for value in (low, gain, high))),
+        bar=Bar(*(MIDDLE + REACH * value / widest for value in (low, gain, high))),
         tone=tone,
     )

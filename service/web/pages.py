@@ -8,7 +8,7 @@ from service.web.docs_page import DocsPage
 from service.web.forms import EvaluateForm
 from service.web.model_page import model_view
 from service.web.policy import PAGE_META_POLICY
-from service.web.records import Badge, Record, event_row, job_row, model_row, plain, report_row
+from service.web.records import Badge, Record, event_row, job_row, model_row, plain, report_row, so_far_rows
 from service.web.rendering import environment
 from service.web.try_page import TryForm
 
@@ -56,18 +56,28 @@ def render_dashboard(
     )
 
 
-def render_job(job: Record, events: Iterable[Record], *, csrf: str = "") -> str:
+def render_job(job: Record, events: Iterable[Record], *, so_far: Record | None = None, csrf: str = "") -> str:
     """Return the page of one job: state, progress, what may be done to it, its specification and its events.
 
     Args:
         job: the job resource of the API.
         events: its events in any order; the page shows the newest first.
+        so_far: its partial report, while it has no other.
         csrf: token that changing requests of a signed-in page carry.
     """
     row = job_row(job)
     log = sorted((event_row(event) for event in events), key=lambda event: event.seq, reverse=True)
     refresh = BUSY_SECONDS if row.is_open else None
-    return _render("job", job=row, events=log, refresh=refresh, csrf=csrf, last=log[0].seq if log else 0)
+    return _render(
+        "job",
+        job=row,
+        events=log,
+        refresh=refresh,
+        csrf=csrf,
+        last=log[0].seq if log else 0,
+        so_far=so_far_rows(so_far) if so_far is not None else [],
+        caution=str(plain(so_far).get("words", "")) if so_far is not None else "",
+    )
 
 
 def render_model(record: Record, *, costs: Mapping[str, float] | None = None, csrf: str = "") -> str:

@@ -45,6 +45,7 @@ ACTIONS: Final = {
     "failed": ("retry",),
     "cancelled": ("retry",),
 }
+FIRST: Final = frozenset({"ensemble", "network", "base"})
 OPEN: Final = frozenset({"queued", "running", "pausing", "cancelling"})
 
 
@@ -110,6 +111,19 @@ class EventRow:
     at: Moment | None
     kind: Badge
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SoFarRow:
+    """What one network has held against one attack so far, in words and as places between 0 and 100."""
+
+    attack: str
+    network: str
+    held: str
+    interval: str
+    at: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +210,26 @@ def event_row(record: Record) -> EventRow:
     level, kind = str(event.get("level", "info")), str(event.get("kind", "log"))
     shown = Badge(kind, TONES.get(level, "live" if kind == "state" else ""))
     return EventRow(int(event.get("seq", 0)), moment(event.get("t")), shown, _event_text(event.get("data") or {}))
+
+
+def so_far_rows(record: Record) -> list[SoFarRow]:
+    """Return the rows of a partial report: `{attacks: [{attack, target, held, n, value, low, high}]}`.
+
+    Only the served network and the base are shown: members and controls wait for the report.
+    """
+    return [
+        SoFarRow(
+            attack=str(row["attack"]),
+            network=words.target_label(str(row["target"])),
+            held=f"{row['held']} of {row['n']}",
+            interval=words.interval(row["low"], row["high"]),
+            at=100 * float(row["value"]),
+            low=100 * float(row["low"]),
+            high=100 * float(row["high"]),
+        )
+        for row in plain(record).get("attacks", ())
+        if row["target"] in FIRST and row["n"]
+    ]
 
 
 def report_row(record: Record) -> ReportRow:

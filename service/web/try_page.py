@@ -12,8 +12,8 @@ from service.web.records import Record, plain
 THUMBNAILS: Final = 24
 NOTCHES: Final = 32  # of the slider
 CRAFTED: Final = (
-    Choice("base", "the base network (transfer: the attacker knows no member)", {}),
-    Choice("ensemble", "the ensemble itself (white box: the attacker knows everything)", {}),
+    Choice("base", "the base (transfer)", {}),
+    Choice("ensemble", "the ensemble itself (white box)", {}),
 )
 
 
@@ -133,7 +133,7 @@ def try_form(
         "surrogate": "base",
         "attack": "pgd",
         "norm": str(norm),
-        "epsilon": f"{float(usual[str(norm)][-1]):.6g}",
+        "epsilon": f"{float(usual[str(norm)][len(usual[str(norm)]) // 2]):.6g}",
         "steps": "20",
         "seed": "0",
     }

@@ -197,3 +197,10 @@ DOCUMENT = {
         }
     },
 }
+
+
+def so_far() -> dict[str, Any]:
+    """Return a partial report: one attack on the ensemble and on a member, one that has judged nothing yet."""
+    row = {"attack": "fgsm@stolen_base", "held": 30, "n": 60, "value": 0.5, "low": 0.4, "high": 0.6}
+    empty = {"attack": "pgd", "target": "base", "held": 0, "n": 0, "value": None, "low": None, "high": None}
+    return {"words": "Provisional.", "attacks": [row | {"target": "ensemble"}, row | {"target": "member-0"}, empty]}

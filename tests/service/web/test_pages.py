@@ -56,6 +56,7 @@ PAGES: dict[str, Callable[[], str]] = {
     ),
     "compare, nothing written": lambda: render_compare(compare_page([])),
     "docs": lambda: render_docs(docs_page(samples.DOCUMENT)),
+    "so far": lambda: render_job(samples.job(), samples.events(), so_far=samples.so_far()),
     "login": lambda: render_login(needed=True, problem="key: expected another"),
     "login, without keys": lambda: render_login(needed=False),
     "signed in": lambda: render_job(samples.job(), samples.events(), csrf="a" * 64),

@@ -1,0 +1,257 @@
+"""Every page of a real service with a worker, opened and used in a real browser at two widths.
+
+Photographs lie in the folder `LEVELSET_PHOTOGRAPHS`, where it is set. Seen to fail when: a page loads a style from
+elsewhere; the policy forbids the page's own script; a label is taken from its field; the button of a try shares its
+name with a field; the lane of tries is not started.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from service.settings import Settings
+from tests.service.inference.models import copy_models
+from tests.service.integration.service_process import Service, running
+from tests.service.web.test_browser import CHROMIUM, FLAGS, WIDTHS, Watch
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra `dev` brings it")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not there: apt-get install chromium"),
+]
+PATIENCE = 180_000  # milliseconds: the worker loads its libraries at the first try
+ORDER = {"image": {"dataset": "digits", "index": 3}, "target": "digits", "epsilon": 0.2, "steps": 5}
+SERIOUS = frozenset({"serious", "critical"})
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running service with two finished jobs."""
+
+    service: Service
+    jobs: tuple[str, ...]
+    reports: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        """Its origin."""
+        return str(self.service.client.base_url).rstrip("/")
+
+    def try_once(self, **changes: Any) -> httpx.Response:
+        """Return the answer to a try, asked again while the worker still loads its libraries."""
+        found: list[httpx.Response] = []
+
+        def answered() -> bool:
+            found.append(self.service.client.post("/api/v1/try", json=ORDER | changes))
+            return found[-1].status_code not in (503, 504)
+
+        self.service.until(answered)
+        return found[-1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Yield a service with the ensemble `digits` and two reports of it."""
+    data = tmp_path_factory.mktemp("site")
+    copy_models(tmp_path_factory, data)
+    with running(Settings(data=data, port=0, drain_grace=2.0)) as service:
+        small = {"data": {"name": "digits", "split": "test", "n": 8}, "threat": {"norm": "linf", "epsilons": [0.1]}}
+        jobs = tuple(service.submit(**small, seed=seed) for seed in (0, 1))
+        for job in jobs * 3:  # a busy machine takes longer than the patience of one look
+            with suppress(AssertionError):
+                service.wait_for_end(job)
+        reports = tuple(str(service.wait_for_end(job)["report_id"]) for job in jobs)
+        yield Site(service, jobs, reports)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Return the system's Chromium, closed at the end."""
+    with api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        yield started
+        started.close()
+
+
+def serious_faults(page: "Page") -> list[str]:
+    """Return what axe finds serious, none where it is not installed.
+
+    It is run by the debugger, beside the page's policy, which would refuse it.
+    """
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("async () => (await axe.run(document)).violations")
+    return [
+        f"{fault['id']}: {node['html'][:160]}"
+        for fault in found
+        if fault["impact"] in SERIOUS
+        for node in fault["nodes"]
+    ]
+
+
+def photograph(page: "Page", name: str, width: int) -> None:
+    """Keep a picture of the whole page where somebody asked for it."""
+    folder = os.environ.get("LEVELSET_PHOTOGRAPHS")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}-{width}.png"), full_page=True)
+
+
+def pages_of(site: Site) -> dict[str, str]:
+    """Return the pages by name."""
+    first, second = site.reports
+    return {
+        "dashboard": "/",
+        "model": "/models/digits",
+        "evaluate": "/evaluate",
+        "job": f"/jobs/{site.jobs[0]}",
+        "compare": f"/compare?first={first}&second={second}",
+        "try": "/try",
+        "login": "/login",
+        "docs": "/docs",
+        "missing": "/models/nobody",
+    }
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_opens_at_home_and_for_everybody(browser: "Browser", site: Site, width: int, scheme: Any) -> None:
+    """No request leaves the origin, nothing is said on the console, nothing sticks out, axe finds nothing serious."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for name, path in pages_of(site).items():
+        page = context.new_page()
+        watch = Watch.on(page)
+        page.goto(site.url + path)
+        page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert watch.outside(site.url) == [], name
+        assert [line for line in watch.complaints if name != "missing" or "404" not in line] == [], name
+        assert serious_faults(page) == [], name
+        photograph(page, f"{name}-{scheme}", width)
+        page.close()
+    context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_evaluation_is_started_from_the_form(browser: "Browser", site: Site, width: int) -> None:
+    """A wrong radius is shown at its field; a good one leads to the job's page, which follows the job to its report."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(f"{site.url}/evaluate?target=digits")
+    page.get_by_label("Norm").select_option("l2")
+    assert page.get_by_label("Radii").input_value() == "1, 1.5, 2"
+    page.get_by_label("Norm").select_option("linf")
+    page.get_by_label("Images").fill("8")
+    page.get_by_label("Radii").fill("much")
+    page.locator("#start").click()
+    page.locator('[data-wrong="threat.epsilons"]').get_by_text("expected").wait_for(timeout=PATIENCE)
+    assert page.get_by_label("Radii").get_attribute("aria-invalid") == "true"
+    page.get_by_label("Radii").fill("1/10")
+    page.locator("#start").click()
+    page.wait_for_url("**/jobs/*", timeout=PATIENCE)
+    page.locator("#open-report").wait_for(timeout=PATIENCE)
+    assert page.locator("#state .word").inner_text() == "succeeded"
+    page.locator("#open-report").click()
+    page.wait_for_url("**/reports/*", timeout=PATIENCE)
+    assert page.locator("h1").count() == 1
+    context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_image_is_tried(browser: "Browser", site: Site, width: int, tmp_path: Path) -> None:
+    """The slider, a sample and an upload each bring an answer; nothing is said on the console."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    watch = Watch.on(page)
+    page.goto(f"{site.url}/try?model=digits")
+    site.try_once()
+    page.locator("#go").click()
+    page.locator("#result .verdict").wait_for(timeout=PATIENCE)
+    assert "members answer" in page.locator("#result .verdict").inner_text()
+    assert page.locator("#result .pictures img").count() == 3
+    page.get_by_label("Radius").fill("0")
+    page.get_by_text("still answers").first.wait_for(timeout=PATIENCE)
+    assert page.locator("#epsilon-shown").inner_text() == "0"
+    photograph(page, "try-answered", width)
+    image = tmp_path / "mine.png"
+    Image.new("RGB", (30, 20), "white").save(image)
+    page.get_by_label("Or your own").set_input_files(image)
+    page.get_by_text("as the base answers").wait_for(timeout=PATIENCE)
+    assert serious_faults(page) == []
+    assert watch.complaints == []
+    assert watch.outside(site.url) == []
+    context.close()
+
+
+def test_pages_work_without_script(browser: "Browser", site: Site) -> None:
+    """Without script the forms are posted: a try answers with a page, a job leads to its page."""
+    site.try_once()
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site.url}/try?model=digits")
+    page.locator("#go").click()
+    page.locator("#result .verdict").wait_for(timeout=PATIENCE)
+    page.goto(f"{site.url}/evaluate")
+    page.get_by_label("Images").fill("8")
+    page.get_by_label("Radii").fill("much")
+    page.locator("#start").click()
+    page.locator('[data-wrong="threat.epsilons"]').get_by_text("expected").wait_for(timeout=PATIENCE)
+    page.get_by_label("Radii").fill("0.1")
+    page.locator("#start").click()
+    page.wait_for_url("**/jobs/*", timeout=PATIENCE)
+    context.close()
+
+
+def test_a_try_is_remembered_and_refused_with_reason(site: Site) -> None:
+    """The same order is answered from memory; what cannot be is told why, without a 5xx."""
+    client = site.service.client
+    assert site.try_once(seed=5).status_code == 200
+    again = client.post("/api/v1/try", json=ORDER | {"seed": 5}).json()
+    assert again["cached"] is True
+    assert len(again["adversarial"]["members"]) == 2
+    wrong = [
+        ({"target": "nobody"}, 404),
+        ({"attack": "__class__"}, 422),
+        ({"steps": 41}, 422),
+        ({"epsilon": -1}, 422),
+        ({"norm": "l1", "attack": "apgd_ce"}, 422),
+        ({"image": {"dataset": "nothing", "index": 0}}, 422),
+        ({"image": {"sha256": "0" * 64}}, 422),
+        ({"image": {"dataset": "digits", "index": 10**6}}, 422),
+        ({"extra": 1}, 422),
+    ]
+    for changes, status in wrong:
+        answer = client.post("/api/v1/try", json=ORDER | changes)
+        assert answer.status_code == status, (changes, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_uploads_are_bounded(site: Site) -> None:
+    """Three formats up to 4 MiB are taken and given back as a PNG; everything else is refused."""
+    client = site.service.client
+    written = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(written, format="PNG")
+    kept = client.post("/api/v1/try/images", content=written.getvalue(), headers={"Content-Type": "image/png"})
+    assert kept.status_code == 201
+    assert client.get(kept.headers["location"]).content.startswith(b"\x89PNG")
+    refused = [
+        (written.getvalue(), "text/html", 415),
+        (b"no image", "image/png", 400),
+        (bytes((4 << 20) + 1), "image/png", 413),
+    ]
+    for data, media, status in refused:
+        answer = client.post("/api/v1/try/images", content=data, headers={"Content-Type": media})
+        assert answer.status_code == status, answer.text
+    assert client.get("/api/v1/try/images/..%2f..%2fservice.json").status_code == 404
+    assert client.get(f"/api/v1/try/images/{'0' * 64}").status_code == 404
