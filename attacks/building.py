@@ -14,17 +14,21 @@ from attacks.gradient import (
     mi,
     mi_di,
     mi_di_ti_si,
+    ni,
     pgd,
     sgm,
     vmi,
 )
 from attacks.gradient.apgd import apgd_ce, apgd_dlr
+from attacks.gradient.apgd_l1 import apgd_l1
 from attacks.gradient.apgd_targeted import apgd_dlr_targeted
+from attacks.gradient.eot import eot, eot_sampled
 from attacks.gradient.greedy import greedy_members
 from attacks.gradient.keeping import served_margin
 from attacks.gradient.reweighted import reweighted
-from attacks.minimum_norm import ead
-from attacks.noise import uniform_noise
+from attacks.minimum_norm import blur, cw, ddn, deepfool, ead, fmn
+from attacks.noise import gaussian_noise, uniform_noise
+from attacks.query.boundary import boundary
 from attacks.query.hopskipjump import hopskipjump
 from attacks.query.square import square
 from attacks.rows import AttackRow
@@ -35,22 +39,33 @@ KEEP_EXPECTED_MARGIN = KeepRule(served_margin, stop_below=None)
 BUILDERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "noise": uniform_noise,
+        "gaussian_noise": gaussian_noise,
+        "blur": blur,
         "fgsm": fgsm,
         "pgd": pgd,
         "mi": mi,
+        "ni": ni,
         "mi_di": mi_di,
         "mi_di_ti_si": mi_di_ti_si,
         "vmi": vmi,
         "admix": admix,
         "sgm": sgm,
+        "deepfool": deepfool,
+        "cw": cw,
+        "ddn": ddn,
+        "fmn": fmn,
         "ead": ead,
         "apgd_ce": apgd_ce,
         "apgd_dlr": apgd_dlr,
         "apgd_dlr_targeted": apgd_dlr_targeted,
+        "apgd_l1": apgd_l1,
+        "eot": eot,
+        "eot_sampled": eot_sampled,
         "reweighted": reweighted,
         "greedy_members": greedy_members,
         "square": square,
         "hopskipjump": hopskipjump,
+        "boundary": boundary,
     }
 )
 

@@ -105,7 +105,7 @@ def surrogate_results(findings: Findings) -> list[SurrogateResult]:
 def baseline_results(findings: Findings) -> list[BaselineResult]:
     """Return the networks the target is compared with."""
     jury = findings.evaluation.jury
-    names = [name for name in jury.models if name not in (BASE, findings.target)]
+    names = [name for name in (*jury.models, *jury.late) if name not in (BASE, findings.target)]
     return [
         BaselineResult(
             name=name,

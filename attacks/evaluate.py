@@ -35,9 +35,12 @@ def evaluate(
     data: DataDescription | None = None,
     independents: Sequence[nn.Module] = (),
     other_draws: Sequence[nn.Module] = (),
+    draws: int | None = None,
+    calibration: Tensor | None = None,
     certify: int = 0,
     undefended: bool = False,
     cache: Path | None = None,
+    examples: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> EvaluationReport:
     """Return what a network or ensemble is worth against a suite of attacks.
@@ -59,10 +62,15 @@ def evaluate(
         data: where the points come from, with their ids where they have any; without it the report calls them unnamed.
         independents: networks trained independently of the base.
         other_draws: further ensembles of the same recipe and other seeds; a gain is claimed over five draws or more.
+        draws: how many draws of the group are judged in all; those beside the target and `other_draws` are made here,
+            of the target's recipe and `calibration`; None takes the suite's number where that is given.
+        calibration: the inputs the target was generated from; needed where draws are made.
         certify: points that interval bounds are computed for, 200 at most; what they certify must never fall.
         undefended: whether the base is known to have been trained without any defence: where it keeps more than 5 % at
             the headline, the attacks are too weak and the report is UNRELIABLE.
         cache: a folder in which finished work is found again by its content; an interrupted call goes on there.
+        examples: a folder in which the examples are kept, so that others can score them again (check F4); with a
+            cache and no folder of their own they are kept there.
         progress: called after each shard.
 
     Returns:
@@ -75,6 +83,8 @@ def evaluate(
     """
     from attacks.evaluation import Evaluation
 
+    if examples is None and cache is not None:
+        examples = cache / "examples"
     seed = int(torch.randint(0, 2**63 - 1, (1,), generator=rng, device=rng.device))
     evaluation = Evaluation(
         target=target,
@@ -91,9 +101,11 @@ def evaluate(
         validation=validation,
         independents=independents,
         other_draws=other_draws,
+        draws=draws,
+        calibration=calibration,
         certify=certify,
         undefended=undefended,
-        examples_folder=None if cache is None else cache / "examples",
+        examples_folder=examples,
     )
     return run_all(evaluation, cache=cache, progress=progress)
 

@@ -14,15 +14,17 @@ from attacks.building import BUILDERS
 from attacks.canonical import seed_from
 from attacks.controls import baselines
 from attacks.data import DataDescription, LabelledData, check_inputs, check_labels
+from attacks.draws import GroupDraws, group_draws
 from attacks.jury import BASE, Jury, assemble
 from attacks.kinds import KINDS
 from attacks.modes import SERVING_MODES
 from attacks.rows import AttackRow, Suite
 from attacks.store import Shelf
 from attacks.suites import AUDIT, suite_named
+from attacks.surrogates.samples import check_own_sample
 from attacks.threat import ThreatModel, check_bounds
 from attacks.workshop import Workshop
-from ensemble.digests import tensor_digest
+from ensemble.digests import network_digest, tensor_digest
 from ensemble.errors import InputError, UnknownName
 
 #: Raised by hand when the meaning of a shard's result changes.
@@ -67,12 +69,16 @@ class Evaluation:
         validation: points that equal-accuracy noise may be fitted on.
         independents: networks trained independently of the base.
         other_draws: further ensembles of the same recipe and other seeds, judged on the no-query examples.
+        draws: draws of the group in all, the target and the given ones included; what is missing is made from
+            `calibration`. None takes the suite's number where there are calibration inputs.
+        calibration: the inputs the target was generated from; needed for more draws.
         certify: points that interval bounds are computed for, 200 at most; 0 leaves certificates out.
         undefended: whether the base is known to have been trained without any defence; it must fall then.
         threats: the threat models as a tuple (derived).
         rows: the suite's rows for this mode (derived).
         jury: the judges (derived).
         workshop: what attackers craft on (derived).
+        drawn: draws of the group that are made here (derived).
         shelf: crafting runs held ready (derived).
         point_digests: one digest per point (derived).
     """
@@ -95,12 +101,15 @@ class Evaluation:
     validation: LabelledData | None = None
     independents: Sequence[nn.Module] = ()
     other_draws: Sequence[nn.Module] = ()
+    draws: int | None = None
+    calibration: Tensor | None = None
     certify: int = 0
     undefended: bool = False
     threats: tuple[ThreatModel, ...] = field(init=False)
     rows: Suite = field(init=False)
     jury: Jury = field(init=False)
     workshop: Workshop = field(init=False)
+    drawn: GroupDraws = field(init=False)
     shelf: Shelf[Any] = field(init=False)
     point_digests: tuple[str, ...] = field(init=False)
 
@@ -110,15 +119,19 @@ class Evaluation:
             raise UnknownName("serving mode", str(self.mode), SERVING_MODES)
         self._set("rows", suite_named(self.suite).served_as(self.mode))
         self._set("threats", _checked_threats(self.threat))
-        for name, least in (("block", 1), ("threads", 1), ("seed", 0), ("certify", 0)):
+        if self.draws is None:
+            self._set("draws", 1 if self.calibration is None else self.rows.draws)
+        for name, least in (("block", 1), ("threads", 1), ("seed", 0), ("certify", 0), ("draws", 1)):
             _check_whole(name, getattr(self, name), least)
         self._check_points()
-        self._set("calibration_digests", tuple(self.calibration_digests))
+        self._set("calibration_digests", self._used())
+        self._set("point_digests", tuple(tensor_digest(point) for point in self.inputs))
+        if self.attacker is not None:
+            check_own_sample(self.attacker.inputs, evaluated=self.point_digests, used=self._defenders())
         self._set("jury", self._assemble())
         check_labels(self.labels, len(self.inputs), classes=self._common_classes())
         self._set("shelf", Shelf(SHELF))
         self._set("workshop", self._furnish())
-        self._set("point_digests", tuple(tensor_digest(point) for point in self.inputs))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -134,6 +147,16 @@ class Evaluation:
             )
         self._set("inputs", self.inputs.detach().cpu().contiguous())
         self._set("labels", self.labels.detach().cpu().long())
+
+    def _used(self) -> tuple[str, ...]:
+        """Return the digests of calibration and training points: those given, and each calibration input's own."""
+        own = () if self.calibration is None else (tensor_digest(point.cpu()) for point in self.calibration)
+        return (*self.calibration_digests, *own)
+
+    def _defenders(self) -> tuple[str, ...]:
+        """Return the digests of the points the defender used: no attacker has them."""
+        recorded = getattr(getattr(self.target, "generation", None), "calibration_digest", None)
+        return (*self.calibration_digests, *(() if recorded is None else (recorded,)))
 
     def _assemble(self) -> Jury:
         base = self.base if self.base is not None else getattr(self.target, "base", None)
@@ -151,6 +174,22 @@ class Evaluation:
             example=self.inputs[:8],
             folder=self.examples_folder,
         )
+        self._set(
+            "drawn",
+            group_draws(
+                target,
+                base,
+                network_digest(base),
+                calibration=self.calibration,
+                count=self.draws or 1,
+                given=len(self.other_draws),
+                seed=self.seed,
+                bounds=self.threats[0].bounds,
+                example=self.inputs[:8],
+                mode=self.mode,
+                folder=self.examples_folder,
+            ),
+        )
         return assemble(
             target,
             base,
@@ -161,6 +200,7 @@ class Evaluation:
             draws=[self._placed(network) for network in self.other_draws],
             absent=found.absent,
             notes=found.notes,
+            drawn=self.drawn,
         )
 
     def _placed(self, network: nn.Module) -> nn.Module:
@@ -190,6 +230,16 @@ class Evaluation:
         """(start, stop) of every mini-batch, in order."""
         n = len(self.inputs)
         return tuple((start, min(start + self.block, n)) for start in range(0, n, self.block))
+
+    @property
+    def prepared(self) -> tuple[str, ...]:
+        """What is made before the attacks, by name: other draws of the group, and what attackers craft on."""
+        return (*self.drawn.sources, *self.workshop.materials)
+
+    def identity_of(self, name: str) -> Any:
+        """Return what one of `prepared` depends on, as JSON values."""
+        source = self.drawn.sources.get(name)
+        return self.workshop.identity(name) if source is None else {"kind": source.name, "source": source.digest}
 
     @property
     def audit(self) -> Tensor:
@@ -276,11 +326,11 @@ class Evaluation:
 
 
 #: Kinds that ask members one by one.
-NEEDS_MEMBERS = frozenset({"reweighted", "greedy_members"})
+NEEDS_MEMBERS = frozenset({"reweighted", "greedy_members", "eot"})
 #: Kinds that need residual branches in the base.
 NEEDS_SKIPS = frozenset({"sgm"})
 #: Kinds of foolbox that clip to [0, 1] whatever the bounds.
-NEEDS_UNIT_BOX = frozenset({"hopskipjump"})
+NEEDS_UNIT_BOX = frozenset({"hopskipjump", "boundary"})
 
 
 def crafted_elsewhere(row: AttackRow) -> bool:

@@ -233,7 +233,7 @@ def gather(evaluation: Evaluation, results: Iterable[Mapping[str, Any]]) -> Find
         },
         training=any(result["training"] for result in results),
         started=_started(evaluation, results),
-        materials={result["attack"]: result["material"] for result in results if result["work"] == "prepare"},
+        materials={result["attack"]: result["material"] for result in results if "material" in result},
         failed={result["attack"]: result["not_run"] for result in results if result.get("not_run")},
     )
 

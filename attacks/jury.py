@@ -3,7 +3,7 @@
 No-query examples are made once and judged by all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attacks.draws import PREFIX, GroupDraws
 from attacks.targets import EnsembleModel, NetworkModel, wrap
 from ensemble.digests import network_digest
 
@@ -34,6 +35,7 @@ class Jury:
         members: the names of its members, in order; empty for a plain network.
         absent: (name, why) of each baseline that could not be built.
         notes: name -> what is known about the making of a baseline.
+        late: name -> what returns a judge that is made on first use: other draws of the group.
     """
 
     models: Mapping[str, NetworkModel]
@@ -42,12 +44,13 @@ class Jury:
     members: tuple[str, ...]
     absent: tuple[tuple[str, str], ...]
     notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    late: Mapping[str, Callable[[], NetworkModel]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every judge in the order reports list them: base, target, members, controls."""
         controls = tuple(name for name in self.models if name not in (BASE, self.target))
-        return (BASE, self.target, *self.members, *controls)
+        return (BASE, self.target, *self.members, *controls, *self.late)
 
     @property
     def ensembles(self) -> tuple[str, ...]:
@@ -62,11 +65,14 @@ class Jury:
     @property
     def draws(self) -> tuple[str, ...]:
         """The judges that are other draws of the group."""
-        return tuple(name for name in self.models if name.startswith("draw-"))
+        return (*(name for name in self.models if name.startswith(PREFIX)), *self.late)
 
     def members_of(self, judge: str) -> tuple[str, ...]:
         """Return the names of a judge's members: the target's only; those of baselines are not judged one by one."""
         return self.members if judge == self.target else ()
+
+    def _model(self, name: str) -> NetworkModel:
+        return self.models[name] if name in self.models else self.late[name]()
 
     def held(self, examples: Tensor, labels: Tensor, *, only: str | None = None) -> dict[str, Tensor]:
         """Return, for each judge, which examples it still answers right.
@@ -79,8 +85,8 @@ class Jury:
         Returns:
             name -> `[batch]` bool on the CPU.
         """
-        names = self.models if only is None else (only,)
-        verdicts = {name: self.models[name].held(examples, labels) for name in names}
+        names = (*self.models, *self.late) if only is None else (only,)
+        verdicts = {name: self._model(name).held(examples, labels) for name in names}
         model = self.models[self.target]
         if isinstance(model, EnsembleModel) and (only is None or (only == self.target and model.serving.random)):
             answers = model.member_answers(examples)
@@ -99,6 +105,7 @@ def assemble(
     draws: Sequence[nn.Module] = (),
     absent: Mapping[str, str] = MappingProxyType({}),
     notes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    drawn: GroupDraws | None = None,
 ) -> Jury:
     """Return the jury of an evaluation.
 
@@ -112,6 +119,7 @@ def assemble(
         draws: other draws of the group, judged beside the target.
         absent: name -> why, of baselines that could not be built.
         notes: name -> what is known about the making of a baseline.
+        drawn: other draws that are made on first use.
 
     Returns:
         The wrapped and checked judges.
@@ -123,12 +131,13 @@ def assemble(
     is_ensemble = isinstance(wrapped, EnsembleModel)
     name = "ensemble" if is_ensemble else "network"
     models = {BASE: wrap(base, bounds=bounds, example=example, role="base", mode=mode), name: wrapped}
-    others = {**controls, **{f"draw-{k}": network for k, network in enumerate(draws, start=1)}}
+    others = {**controls, **{f"{PREFIX}{k}": network for k, network in enumerate(draws, start=1)}}
     for other, network in others.items():
         models[other] = wrap(network, bounds=bounds, example=example, role=other, mode=mode)
     members = _member_names(wrapped, example) if is_ensemble else ()
     digests = {judge: network_digest(model.network) for judge, model in models.items()}
-    return Jury(models, digests, name, members, tuple(absent.items()), notes)
+    late = GroupDraws() if drawn is None else drawn
+    return Jury(models, digests | late.digests, name, members, tuple(absent.items()), notes, late.judges)
 
 
 def _member_names(model: NetworkModel, example: Tensor) -> tuple[str, ...]:

@@ -138,6 +138,7 @@ class Suite:
         surrogates: what the rows' attackers make first.
         audits: cold runs on the audit subset, against which shortcuts and strength are checked.
         norms: norms of the default threat models.
+        draws: draws of the group that are judged where they can be made.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Suite:
     surrogates: tuple[SurrogateRow, ...] = ()
     audits: tuple[AttackRow, ...] = ()
     norms: tuple[str, ...] = ("linf",)
+    draws: int = 1
 
     def row(self, name: str) -> AttackRow:
         """Return the row with this id, audits included.

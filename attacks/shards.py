@@ -93,7 +93,7 @@ def plan(evaluation: Evaluation) -> tuple[Shard, ...]:
     n = len(evaluation.inputs)
     shards = [_shard(evaluation, CLEAN, CLEAN, "", 0, start, stop) for start, stop in evaluation.blocks]
     shards.append(_shard(evaluation, PROBES, PROBES, "", 0, 0, n))
-    shards += [_shard(evaluation, PREPARE, name, "", 0, 0, n) for name in evaluation.workshop.materials]
+    shards += [_shard(evaluation, PREPARE, name, "", 0, 0, n) for name in evaluation.prepared]
     for threat in range(len(evaluation.threats)):
         for start, stop in evaluation.blocks:
             shards += _block(evaluation, threat, start, stop)
@@ -144,7 +144,7 @@ def _shard(evaluation: Evaluation, work: str, attack: str, judge: str, threat: i
     if work == TRANSFER:
         (crafting,) = crafting
     if work == PREPARE:
-        crafting["material"] = evaluation.workshop.identity(attack)
+        crafting["material"] = evaluation.identity_of(attack)
     context = {
         "crafting": crafting,
         "work": work,
@@ -177,7 +177,8 @@ def _rows_of(evaluation: Evaluation, work: str, attack: str, judge: str, threat:
 def _title(evaluation: Evaluation, work: str, attack: str, judge: str, threat: int, start: int, stop: int) -> str:
     points = f"points {start} to {stop - 1}"
     if work == PREPARE:
-        return f"the attacker prepares {attack}"
+        drawn = attack in evaluation.drawn.sources
+        return f"another draw of the group, {attack}" if drawn else f"the attacker prepares {attack}"
     if work in (CLEAN, PROBES):
         return f"{attack}, {points}"
     name = f"white box on {judge}" if work == CASCADE else attack

@@ -97,7 +97,15 @@ def _hopskipjump(steps: int, points: int) -> AttackRow:
     )
 
 
-def _audit(name: str, kind: str, *, radii: str = "headline", full_range: bool = False, **parameters: Any) -> AttackRow:
+def _audit(
+    name: str,
+    kind: str,
+    *,
+    radii: str = "headline",
+    full_range: bool = False,
+    modes: tuple[str, ...] = (),
+    **parameters: Any,
+) -> AttackRow:
     return AttackRow(
         f"audit-{name}",
         kind,
@@ -106,6 +114,7 @@ def _audit(name: str, kind: str, *, radii: str = "headline", full_range: bool = 
         surrogate="target",
         radii=radii,
         points=AUDIT,
+        modes=modes,
         full_range=full_range,
     )
 
@@ -119,13 +128,12 @@ _LGV = SurrogateRow("lgv-step", "one_per_step", "lgv", _at(epochs=10, snapshots=
 
 _AUTOATTACK = ("AutoAttack", "not installed; no agreement with it is claimed")
 _FAB = ("FAB-T", "not implemented: the white box is that of AutoAttack's standard version without FAB-T")
-_L1 = ("L1-APGD", "not implemented: in L1 only plain PGD is run, which supports no claim")
 _TARGETED = ("targeted attacks as a result of their own", "they run as sub-steps of untargeted attacks only")
 _LATER = "part of the suite standard"
 
 QUICK = Suite(
     name="quick",
-    version="2",
+    version="3",
     rows=(
         _NOISE,
         _FGSM,
@@ -133,7 +141,8 @@ QUICK = Suite(
         _on_fresh("mi-di-10-member-per-step", "mi_di", "fresh-step", 10),
         _FGSM_WHITE,
         _white("apgd-ce-20", "apgd_ce", steps=20),
-        _random("expectation-20", "apgd_ce", steps=20),
+        _random("averaged-20", "apgd_ce", steps=20),
+        _random("expectation-20", "eot", steps=20),
         _random("greedy-5", "greedy_members", rounds=5),
     ),
     surrogates=_fresh(8)[:1],
@@ -153,7 +162,7 @@ QUICK = Suite(
 
 STANDARD = Suite(
     name="standard",
-    version="1",
+    version="2",
     rows=(
         _NOISE,
         _FGSM,
@@ -169,7 +178,8 @@ STANDARD = Suite(
         _white("apgd-dlr-t-100", "apgd_dlr_targeted", steps=100, classes=3),
         _white("reweighted-50", "reweighted", steps=50),
         _other_modes(50),
-        _random("expectation-100", "apgd_ce", steps=100),
+        _random("averaged-100", "apgd_ce", steps=100),
+        _random("expectation-100", "eot", steps=100),
         _random("greedy-20", "greedy_members", rounds=20),
         _square(1000),
         _hopskipjump(20, 50),
@@ -179,6 +189,7 @@ STANDARD = Suite(
         _audit("fgsm", "fgsm", radii="all"),
         _audit("apgd-ce-100", "apgd_ce", radii="all", steps=100),
         _audit("apgd-ce-200", "apgd_ce", steps=200),
+        _audit("expectation-100", "eot", modes=RANDOM, steps=100),
         _audit("apgd-dlr-100", "apgd_dlr", steps=100),
         _audit("pgd-50", "pgd", steps=50, rel_stepsize=0.05, random_start=True),
         _audit("pgd-50-small-steps", "pgd", steps=50, rel_stepsize=0.02, random_start=True),
@@ -192,11 +203,12 @@ STANDARD = Suite(
         _AUTOATTACK,
     ),
     norms=("linf", "l2"),
+    draws=5,
 )
 
 THOROUGH = Suite(
     name="thorough",
-    version="1",
+    version="2",
     rows=(
         _NOISE,
         _FGSM,
@@ -213,20 +225,23 @@ THOROUGH = Suite(
         _matrix(32),
         _FGSM_WHITE,
         _l1("pgd-100", "pgd", steps=100, rel_stepsize=0.05, random_start=True),
+        _l1("apgd-l1-100", "apgd_l1", steps=100),
         _l1("ead-100", "ead", steps=100),
         _white("apgd-ce-100x5", "apgd_ce", steps=100, restarts=5),
         _white("apgd-dlr-t-100", "apgd_dlr_targeted", steps=100, classes=9),
         _white("reweighted-100x2", "reweighted", steps=100, restarts=2),
         _other_modes(100),
-        _random("expectation-100x5", "apgd_ce", steps=100, restarts=5),
+        _random("averaged-100", "apgd_ce", steps=100),
+        _random("expectation-100x5", "eot", steps=100, restarts=5),
         _random("greedy-50", "greedy_members", rounds=50),
         _square(5000),
         _hopskipjump(40, 200),
     ),
     surrogates=(_LGV, *_fresh(32)),
     audits=STANDARD.audits,
-    not_run=(_FAB, _L1, _TARGETED, _AUTOATTACK),
+    not_run=(_FAB, _TARGETED, _AUTOATTACK),
     norms=("linf", "l2", "l1"),
+    draws=5,
 )
 
 #: Every suite by its name.

@@ -41,7 +41,9 @@ def probes(shard: "Shard", evaluation: Evaluation) -> Result:
 
 
 def prepare(shard: "Shard", evaluation: Evaluation) -> Result:
-    """Return what an attacker's surrogate is made of: its digest; the tensors are left in the store."""
+    """Return the digest of an attacker's surrogate, or of another draw; the tensors are left in the store."""
+    if shard.attack in evaluation.drawn.sources:
+        return {"drawn": evaluation.drawn.prepare(shard.attack)}
     return {"material": evaluation.workshop.prepare(shard.attack)}
 
 

@@ -3,10 +3,7 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import numpy as np
-from numpy.typing import NDArray
-
-from attacks.checks.audit import POINT
+from attacks.checks.audit import POINT, left
 from attacks.checks.outcome import Outcome, graded, not_run
 from attacks.findings import Findings, Run
 from attacks.gains import Comparison
@@ -57,22 +54,25 @@ def greedy_run(findings: Findings, _: Comparisons) -> Outcome:
 
 
 def averaged_copy(findings: Findings, _: Comparisons) -> Outcome:
-    """D5: examples made on the averaged ensemble break no more than the direct attack."""
-    averaged = [run for run in _white(findings) if run.row.through]
-    direct = [run for run in _white(findings) if not run.row.through]
-    if not averaged or not direct:
-        return not_run("the averaged ensemble was not attacked")
-    first, second = (_all_right(findings, runs) for runs in (direct, averaged))
+    """D5: examples made on the averaged ensemble break no more than the direct attack, both cold, on random serving.
+
+    Auto-PGD on the log of the mean probability is the attack on the averaged copy; the direct one counts members.
+    """
+    averaged, direct = (_cold(findings, kind) for kind in ("apgd_ce", "eot"))
+    if averaged is None or direct is None:
+        return not_run("the averaged ensemble and the expectation were not both attacked from scratch")
+    first, second = (left(findings, run) for run in (direct, averaged))
     b, c = discordant(first, second)
-    drop, p = (b - c) / findings.n, mcnemar(b, c)
+    drop, p = (b - c) / len(first), mcnemar(b, c)
     text = f"the averaged copy breaks {100 * drop:.2f} points more than the direct attack"
-    numbers = {"attacks": [run.row.id for run in averaged], "drop": drop, "p": p}
+    numbers = {"averaged": averaged.row.id, "direct": direct.row.id, "points": len(first), "drop": drop, "p": p}
     return graded(numbers, warn=text if drop > POINT and p <= ALPHA else "")
 
 
-def _all_right(findings: Findings, runs: list[Run]) -> NDArray[np.bool_]:
-    flags: NDArray[np.bool_] = np.logical_and.reduce([run.held[findings.target][-1] for run in runs])
-    return flags & findings.clean[findings.target]
+def _cold(findings: Findings, kind: str) -> Run | None:
+    """Return the cold run of a kind with the fewest steps: both sides of a comparison have the same budget."""
+    found = [run for run in findings.audits if run.threat == 0 and run.row.kind == kind]
+    return min(found, key=lambda run: int(run.row.parameters["steps"]), default=None)
 
 
 def retries(findings: Findings, _: Comparisons) -> Outcome:

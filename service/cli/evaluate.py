@@ -32,6 +32,15 @@ def command(
     mode: Annotated[
         str, typer.Option("--mode", help="How members answer together: prob, logit, vote or random_member.")
     ] = "prob",
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws",
+            min=1,
+            max=32,
+            help="Draws of the group in all, the others made like this ensemble [default: 1 in quick, 5 in the rest].",
+        ),
+    ] = None,
     seed: Seed = 0,
     data: DataFolder = None,
     out: Annotated[
@@ -72,11 +81,14 @@ def command(
         suite=suite,
         mode=mode,
         seed=seed,
+        draws=draws,
     )
     check_writable(folder)  # before minutes of work
     with progress_bar(f"evaluating {name}") as progress:
         if url is None:
-            here = evaluating.Here(settings=settings, device=device, download=download, architecture=arch)
+            here = evaluating.Here(
+                settings=settings, device=device, download=download, architecture=arch, examples=folder / "examples"
+            )
             found = evaluating.evaluate_here(order, here, progress=progress)
         else:
             found = evaluating.evaluate_there(order, url, progress=progress)

@@ -17,7 +17,7 @@ from service.catalogue.building import checked_device
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.repository import ModelRepository
 from service.cli.client import ServiceClient
-from service.jobs.data_sets import points_of_others
+from service.jobs.data_sets import calibration_of, points_of_others
 from service.settings import Settings
 
 BLOCK = 64
@@ -40,6 +40,7 @@ class Order:
         suite: named list of attacks.
         mode: how the members' answers become one.
         seed: seed of everything random.
+        draws: draws of the group in all; the suite's number when None.
     """
 
     target: str
@@ -51,6 +52,7 @@ class Order:
     suite: str = "quick"
     mode: str = "prob"
     seed: int = 0
+    draws: int | None = None
 
     def threats(self, input_shape: tuple[int, int, int]) -> list[ThreatModel]:
         """Return the threat models for inputs of a shape `(C, H, W)`; the first one carries the headline.
@@ -79,6 +81,7 @@ class Order:
             "also": also,
             "suite": {"name": self.suite},
             "mode": self.mode,
+            "draws": self.draws,
             "seed": self.seed,
             "block": BLOCK,
         }
@@ -93,12 +96,14 @@ class Here:
         device: torch device.
         download: fetch missing torchvision files.
         architecture: `FILE.py:FACTORY` of an ensemble built from the user's own network.
+        examples: where the attacks' examples are kept, so that they can be scored again; None keeps their digests.
     """
 
     settings: Settings
     device: str = "cpu"
     download: bool = False
     architecture: str | None = None
+    examples: Path | None = None
 
 
 def evaluate_here(order: Order, here: Here, *, progress: Report) -> EvaluationReport:
@@ -170,6 +175,9 @@ def prepare(order: Order, here: Here) -> Evaluation:
         device=device,
         attacker=attacker,
         validation=validation,
+        calibration=calibration_of(source, target.generation),
+        draws=order.draws,
+        examples_folder=here.examples,
     )
 
 

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from attacks.data import LabelledData
+from ensemble.digests import tensor_digest
 from ensemble.errors import UnknownName
+from ensemble.generation import Generation
 from service.catalogue import datasets
 from service.settings import Settings
 
@@ -42,6 +46,19 @@ def points_of_others(dataset: datasets.DataSet) -> tuple[LabelledData | None, La
         dataset: with disjoint parts.
     """
     return _labelled(dataset, "attacker", None), _labelled(dataset, "validation", VALIDATION)
+
+
+def calibration_of(dataset: datasets.DataSet, generation: Generation | None) -> Tensor | None:
+    """Return the inputs an ensemble was generated from, of which other draws are made; None where they are not these.
+
+    Args:
+        dataset: that the ensemble may have been made on.
+        generation: the ensemble's record.
+    """
+    if generation is None or len(dataset.parts.get("calibration", ())) < generation.calibration_rows:
+        return None
+    inputs = dataset.part("calibration", generation.calibration_rows).inputs
+    return inputs if tensor_digest(inputs) == generation.calibration_digest else None
 
 
 def _labelled(dataset: datasets.DataSet, split: str, most: int | None) -> LabelledData | None:

@@ -80,6 +80,11 @@ class EvaluateJob(_Strict):
     mode: Literal["prob", "logit", "vote", "random_member"] = Field(
         "prob", description="how the members' answers become one"
     )
+    draws: Annotated[Whole, Field(ge=1, le=32)] | None = Field(
+        None,
+        description="draws of the group in all; others of the target's recipe are made from its calibration inputs. "
+        "Without it the suite's number, where those inputs are at hand",
+    )
     seed: Annotated[Whole, Field(ge=0, le=2**53)] = 0
     block: Annotated[Whole, Field(ge=1, le=4096)] = Field(64, description="samples per shard; part of the shard's key")
     priority: Annotated[Whole, Field(ge=0, le=3)] = Field(1, description="0 is served first")

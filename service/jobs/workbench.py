@@ -14,7 +14,7 @@ from attacks.threat import ThreatModel
 from service.catalogue.datasets import DataSet
 from service.catalogue.repository import ModelRepository
 from service.errors import NotFound
-from service.jobs.data_sets import open_dataset, points_of_others
+from service.jobs.data_sets import calibration_of, open_dataset, points_of_others
 from service.jobs.samples import StoredFile, per_sample, to_csv
 from service.settings import Settings
 from service.store.artifacts import ArtifactStore
@@ -150,6 +150,8 @@ def build_evaluation(spec: Mapping[str, Any], settings: Settings) -> Evaluation:
         examples_folder=settings.artifacts_folder / "examples",
         attacker=attacker,
         validation=validation,
+        calibration=calibration_of(dataset, target.generation),
+        draws=spec.get("draws"),
     )
 
 

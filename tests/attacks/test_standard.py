@@ -30,6 +30,8 @@ def standard(members: nn.Module, network: nn.Module, digits: Points) -> Evaluati
         validation=LabelledData(digits.inputs[1400:1500], digits.labels[1400:1500]),
         independents=[small_network().eval().requires_grad_(False) for _ in range(2)],
         other_draws=[members],
+        draws=3,
+        calibration=digits.inputs[1000:1400],
         data=DataDescription("digits", "test", "lossless", ids=tuple("abcdefgh"), used_ids=("z",)),
     )
     return run_all(evaluation)
@@ -62,10 +64,10 @@ def test_baselines_are_attacked_like_the_target(standard: EvaluationReport) -> N
     assert noise | {"base"} == set(on)
     assert all(on[name] == white for name in noise)
     assert on["base"] == {name for name in white if "through" not in name and "reweighted" not in name}
-    assert {item.name for item in standard.baselines} == noise | {"independent_ensemble", "draw-1"}
+    assert {item.name for item in standard.baselines} == noise | {"independent_ensemble", "draw-1", "draw-2"}
     stolen = next(model for model in standard.threat_models if model.name == "stolen_base")
     assert {gain.over for gain in stolen.gains} == noise | {"base", "independent_ensemble"}
-    assert all(len(gain.per_seed) == 2 for gain in stolen.gains)
+    assert all(len(gain.per_seed) == 3 for gain in stolen.gains)
     assert "equal-accuracy weight noise keeps" in standard.headline.sentence
 
 

@@ -9,7 +9,7 @@ import pytest
 from attacks.building import BUILDERS, build_attack
 from attacks.kinds import KINDS
 from attacks.modes import SERVING_MODES
-from attacks.rows import OTHER_MODES, RADII, Suite
+from attacks.rows import OTHER_MODES, RADII, AttackRow, Suite
 from attacks.suites import SUITES, suite_named
 from attacks.threat import KNOWLEDGE, NORMS
 from attacks.workshop import MATERIALS
@@ -69,3 +69,18 @@ def test_unknown_names_list_the_known_ones() -> None:
         suite_named("slow")
     with pytest.raises(UnknownName, match="fgsm@stolen_base"):
         suite_named("quick").row("fgsm")
+
+
+def test_every_kind_can_be_built() -> None:
+    """Traits and builders are about the same kinds, and each builds in each of its norms, and in no other."""
+    assert set(KINDS) == set(BUILDERS)
+    for kind, traits in KINDS.items():
+        stepwise = kind in ("pgd", "mi", "ni", "mi_di", "mi_di_ti_si", "vmi", "admix", "sgm")
+        needed = {"steps": 2, "rel_stepsize": 0.1, "random_start": False} if stepwise else {}
+        for norm in NORMS:
+            row = AttackRow("row", kind, "white_box", needed, surrogate="target")
+            if norm in traits.norms:
+                assert hasattr(build_attack(row, norm, served=True), "run"), (kind, norm)
+            else:
+                with pytest.raises((KeyError, UnknownName)):
+                    build_attack(row, norm, served=True)

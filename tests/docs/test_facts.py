@@ -6,8 +6,11 @@ renamed, a setting whose default changed, an error type or an exit code left out
 
 import re
 from dataclasses import fields
+from inspect import signature
 
+from attacks.building import BUILDERS
 from attacks.checks.table import SUITE_OF_LETTER, TABLE
+from attacks.kinds import KINDS
 from attacks.suites import QUICK
 from attacks.threat import KNOWLEDGE
 from ensemble import Recipe, presets
@@ -44,6 +47,20 @@ def test_the_table_of_checks_is_the_code_s() -> None:
 def test_the_attacks_of_the_suite_are_listed() -> None:
     """The quick suite's table names its rows, in order."""
     assert list(rows("evaluation.md", "attack")) == [row.id for row in QUICK.rows]
+
+
+def test_the_kinds_of_attack_are_listed() -> None:
+    """Every kind is listed with its norms, and with parameters that its builder takes."""
+    listed = rows("evaluation.md", "kind")
+    assert set(listed) == set(KINDS)
+    for kind, (norms, _, parameters) in listed.items():
+        assert norms == ", ".join(KINDS[kind].norms), kind
+        taken = set(signature(BUILDERS[kind]).parameters) - {"norm", "keep"}
+        own = {name.strip("`") for name in parameters.split(", ") if name and not name.startswith("as ")}
+        inherited = {"steps", "rel_stepsize", "random_start", "decay", "lookahead", "transforms", "smoothing"}
+        more = {"probability", "spread"} if "as `mi_di`" in parameters else set()
+        assert own | more >= taken - inherited - {"parameters"}, kind
+        assert own <= taken | inherited, kind
 
 
 def test_the_threat_models_are_listed() -> None:
