@@ -183,9 +183,7 @@ class JobLedger:
         with self._database.write() as session:
             job = locked(session, job_id)
             if job.state != JobState.PAUSED:
-                raise StateConflict(
-                    f"job {job.id}: expected a paused one, got {job.state!r}; retry those that ended"
-                )
+                raise StateConflict(f"job {job.id}: expected a paused one, got {job.state!r}; retry those that ended")
             move(session, job, JobState.QUEUED)
             return job
 

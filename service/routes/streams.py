@@ -42,12 +42,17 @@ class Streams:
         self.change(owner, 1)
         return Place(self, owner)
 
+    @property
+    def open(self) -> int:
+        """Return how many streams are open."""
+        return self._open.total()
+
     def change(self, owner: str, by: int) -> None:
         """Count an owner's streams up or down."""
         self._open[owner] += by
         if not self._open[owner]:
             del self._open[owner]
-        self._shown.set(value=self._open.total())
+        self._shown.set(value=self.open)
 
 
 class Place:

@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 from ensemble.errors import InputError, UnknownName
 from service.catalogue import datasets
 from service.catalogue.datasets import image_folder, npz_file
+from service.catalogue.model_info import ModelInfo
 
 NAMES = ("train", "calibration", "attacker", "validation", "test")
 
@@ -338,3 +339,28 @@ def test_object_arrays_and_pickles_are_never_unpickled(tmp_path: Path) -> None:
     assert not (tmp_path / "marker").exists()
     with pytest.raises(InputError, match="got nothing at"):
         datasets.load(f"npz:{tmp_path / 'absent.npz'}")
+
+
+def test_two_files_of_one_name_are_two_data_sets(tmp_path: Path) -> None:
+    """Images, labels and order decide the digest, the name does not; an ensemble knows which one it was made on."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    labels = np.arange(60) % 4
+    variants = {"one": (images, labels), "pixels": (255 - images, labels), "labels": (images, labels[::-1])}
+    found = {}
+    for folder, (x, y) in variants.items():
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "street.npz", x=x, y=y)
+        found[folder] = datasets.load(f"npz:{tmp_path / folder / 'street.npz'}")
+    np.savez(tmp_path / "copy.npz", x=images, y=labels)
+    assert len({source.digest for source in found.values()}) == 3
+    assert {source.name for source in found.values()} == {"street"}
+    copy = datasets.load(f"npz:{tmp_path / 'copy.npz'}")
+    assert copy.digest == found["one"].digest
+    fields = {"name": "x", "version": "1", "architecture": None, "members": 1, "digest": "d", "base_digest": "b"}
+    fields |= {"input_shape": (1, 8, 8), "num_classes": 4, "created_at": "2026-01-01T00:00:00Z", "dataset": "street"}
+    info = ModelInfo.model_validate(fields | {"dataset_digest": found["one"].digest})
+    assert info.was_made_on(copy, offered_as="copy")
+    assert not info.was_made_on(found["pixels"], offered_as="street")
+    old = ModelInfo.model_validate(fields)
+    assert old.was_made_on(found["pixels"], offered_as="other")
+    assert not old.was_made_on(copy, offered_as="copy")
