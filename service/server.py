@@ -9,6 +9,7 @@ import uvicorn
 
 from service.app import create_app
 from service.routes.rooms import Rooms
+from service.security.connections import PunctualConnection
 from service.settings import Settings
 
 KEEP_ALIVE: Final = 75  # seconds an idle connection stays open: longer than balancers keep theirs, so that they close
@@ -63,6 +64,7 @@ def run_web(settings: Settings, listener: socket.socket) -> None:
     """Serve HTTP on `listener` until SIGTERM or SIGINT; admitted requests are finished first."""
     config = uvicorn.Config(
         create_app(settings),
+        http=PunctualConnection,
         log_config=None,
         access_log=False,
         server_header=False,
