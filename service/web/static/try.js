@@ -14,6 +14,7 @@
   let stale = false;
 
   function shown(epsilon) {
+    if (epsilon === 0) return "0";
     const parts = 255 * epsilon;
     const near = Math.abs(parts - Math.round(parts * 2) / 2) < 1e-6;
     return near && epsilon < 0.1 ? `${Math.round(parts * 2) / 2}/255` : String(Number(epsilon.toPrecision(4)));
