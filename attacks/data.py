@@ -92,6 +92,54 @@ class LabelledData:
         return len(self.inputs)
 
 
+def check_beside(name: str, data: LabelledData | None, inputs: Tensor, bounds: tuple[float, float]) -> None:
+    """Return nothing when further points are like the evaluated ones: labelled, of their size, inside the bounds.
+
+    Args:
+        name: the argument, for the message.
+        data: the points, or None.
+        inputs: the evaluated points.
+        bounds: (low, high).
+
+    Raises:
+        InputError: not labelled data, another shape, or values outside the bounds.
+    """
+    if data is None:
+        return
+    if not isinstance(data, LabelledData):
+        raise InputError(
+            f"{name}: expected LabelledData, got {type(data).__name__}; pass attacks.LabelledData(inputs, labels)"
+        )
+    check_like(name, data.inputs, inputs, bounds)
+
+
+def check_like(name: str, others: Tensor, inputs: Tensor, bounds: tuple[float, float]) -> None:
+    """Return nothing when some inputs have the size and range of the evaluated ones.
+
+    Args:
+        name: the argument, for the message.
+        others: expected `[n channel height width]`.
+        inputs: the evaluated points.
+        bounds: (low, high).
+
+    Raises:
+        InputError: another shape, or values outside the bounds.
+    """
+    if not isinstance(others, Tensor) or others.ndim != inputs.ndim or others.shape[1:] != inputs.shape[1:]:
+        got = list(others.shape) if isinstance(others, Tensor) else type(others).__name__
+        raise InputError(
+            f"{name}: expected a tensor of the shape {['n', *inputs.shape[1:]]}, like the evaluated inputs, got {got}; "
+            "take them from the same data"
+        )
+    low, high = others.min().item(), others.max().item()
+    lower, upper = torch.tensor(bounds, dtype=others.dtype).tolist()
+    if not (lower <= low and high <= upper):
+        raise InputError(
+            f"{name}: expected every value within the bounds [{bounds[0]:g}, {bounds[1]:g}], got values from {low:g} "
+            f"to {high:g}; scale them like the evaluated inputs"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class DataDescription:
     """Where points come from, in words a report can print.

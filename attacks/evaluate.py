@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attacks.data import DataDescription, LabelledData
 from attacks.report import EvaluationReport
 from attacks.threat import ThreatModel
+from ensemble.errors import InputError
 from ensemble.generate import Progress
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ def evaluate(
     """
     from attacks.evaluation import Evaluation
 
+    if not isinstance(rng, torch.Generator):
+        raise InputError(
+            f"rng: expected a torch.Generator, got {type(rng).__name__}; pass torch.Generator().manual_seed(0)"
+        )
     if examples is None and cache is not None:
         examples = cache / "examples"
     seed = int(torch.randint(0, 2**63 - 1, (1,), generator=rng, device=rng.device))

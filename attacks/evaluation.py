@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attacks.building import BUILDERS
 from attacks.canonical import seed_from
 from attacks.controls import baselines
-from attacks.data import DataDescription, LabelledData, check_inputs, check_labels
+from attacks.data import DataDescription, LabelledData, check_beside, check_inputs, check_labels, check_like
 from attacks.draws import GroupDraws, group_draws
 from attacks.jury import BASE, Jury, assemble
 from attacks.kinds import KINDS
@@ -124,12 +124,13 @@ class Evaluation:
         for name, least in (("block", 1), ("threads", 1), ("seed", 0), ("certify", 0), ("draws", 1)):
             _check_whole(name, getattr(self, name), least)
         self._check_points()
+        self._check_others()
         self._set("calibration_digests", self._used())
         self._set("point_digests", tuple(tensor_digest(point) for point in self.inputs))
         if self.attacker is not None:
             check_own_sample(self.attacker.inputs, evaluated=self.point_digests, used=self._defenders())
         self._set("jury", self._assemble())
-        check_labels(self.labels, len(self.inputs), classes=self._common_classes())
+        self._check_classes()
         self._set("shelf", Shelf(SHELF))
         self._set("workshop", self._furnish())
 
@@ -147,6 +148,23 @@ class Evaluation:
             )
         self._set("inputs", self.inputs.detach().cpu().contiguous())
         self._set("labels", self.labels.detach().cpu().long())
+
+    def _check_others(self) -> None:
+        bounds = self.threats[0].bounds
+        check_beside("attacker", self.attacker, self.inputs, bounds)
+        check_beside("validation", self.validation, self.inputs, bounds)
+        if self.calibration is not None:
+            check_like("calibration", self.calibration, self.inputs, bounds)
+        if isinstance(self.calibration_digests, str):
+            raise InputError("calibration_digests: expected a sequence of digests, got a single text; pass (digest,)")
+
+    def _check_classes(self) -> None:
+        """Check every label against the networks, which are known by now."""
+        classes = self._common_classes()
+        check_labels(self.labels, len(self.inputs), classes=classes)
+        for data in (self.attacker, self.validation):
+            if data is not None:
+                check_labels(data.labels, len(data), classes=classes)
 
     def _used(self) -> tuple[str, ...]:
         """Return the digests of calibration and training points: those given, and each calibration input's own."""

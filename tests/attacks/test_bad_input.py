@@ -1,7 +1,7 @@
 """Everything malformed is refused before any work, with what was expected, what came and what to do.
 
-Seen to fail with: the finiteness check, the bounds check, the label-range check and the suite look-up left out in turn;
-a message without a remedy.
+Seen to fail with: the finiteness check, the bounds check, the checks of the attacker's sample, the label-range check and the
+suite look-up left out in turn; a message without a remedy.
 """
 
 from collections.abc import Callable
@@ -32,6 +32,11 @@ def _nan(inputs: torch.Tensor) -> torch.Tensor:
     return inputs
 
 
+def _other(scale: float, channels: int, *, label: int = 0) -> LabelledData:
+    inputs = scale * torch.linspace(0, 1, 20 * channels * 64).reshape(20, channels, 8, 8)
+    return LabelledData(inputs, torch.full((20,), label))
+
+
 CASES: dict[str, tuple[Callable[[Arguments], Arguments], str]] = {
     "NaN": (_inputs(_nan), r"finite values.*1 of 10 points \(first: 3\)"),
     "infinity": (_inputs(lambda x: x + torch.inf), "10 of 10 points"),
@@ -58,6 +63,17 @@ CASES: dict[str, tuple[Callable[[Arguments], Arguments], str]] = {
     "no base": (_with("base", None), "stolen"),
     "a function": (_with("target", lambda x: x), "torch.nn.Module"),
     "training": (lambda a: a | {"target": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))}, "eval mode"),
+    "an attacker without labels": (
+        lambda a: a | {"attacker": a["inputs"]},
+        r"attacker: expected LabelledData, got Tensor",
+    ),
+    "an attacker of another size": (_with("attacker", _other(1, 3)), r"attacker: expected a tensor of the shape"),
+    "an attacker outside the bounds": (_with("attacker", _other(9, 1)), r"attacker: expected every value within"),
+    "an attacker of other classes": (_with("attacker", _other(1, 1, label=44)), "<= 9"),
+    "validation of another size": (_with("validation", _other(1, 3)), r"validation: expected a tensor of the shape"),
+    "listed calibration inputs": (_with("calibration", [0.5]), "calibration: expected a tensor .* got list"),
+    "one digest as text": (_with("calibration_digests", "abc"), r"pass \(digest,\)"),
+    "no generator": (_with("rng", None), r"rng: expected a torch.Generator"),
     "classes differ": (_with("base", nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()), "same number of classes"),
 }
 
