@@ -85,7 +85,7 @@ def generation(members: int) -> dict[str, Any]:
     sites = [
         [
             {"site": "conv1 -> conv2", "residual": 0.1 + k / 100, "element_condition": 9.5, "blow_up": 3.0}
-            | {"coordinate": 10.0 - 5 * k, "base_coordinate": 10.0},
+            | {"coordinate": 8.0 - 5 * k, "base_coordinate": 10.0},
             {"site": "conv2 -> linear1", "residual": 0.05, "element_condition": 20.0 + k, "blow_up": 7.0},
         ]
         for k in range(members)

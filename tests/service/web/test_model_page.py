@@ -27,10 +27,10 @@ def test_strips_hold_the_base_and_every_member() -> None:
     """Places lie in order of the coordinates; a site without coordinates has no strip."""
     (strip,) = model_view(samples.model(members=3, generation=samples.generation(3))).strips
     assert strip.site == "conv1 -> conv2"
-    assert (strip.low, strip.base, strip.high) == ("0", "10", "10")
-    assert strip.base_at == strip.marks[0] == model_page.RIGHT
-    assert strip.marks[2] == model_page.LEFT
-    assert strip.marks[1] == pytest.approx((model_page.LEFT + model_page.RIGHT) / 2)
+    assert (strip.low, strip.base, strip.high) == ("−2", "10", "10")
+    assert strip.base_at == model_page.RIGHT
+    width = model_page.RIGHT - model_page.LEFT
+    assert strip.marks == pytest.approx([model_page.LEFT + width * part for part in (10 / 12, 5 / 12, 0)])
 
 
 def test_a_record_of_an_earlier_version_has_a_page() -> None:
