@@ -1,8 +1,4 @@
-"""The image's command, run outside a container as the container would run it: another user, no home, a read-only tree.
-
-Mutations seen to fail: the first key not made (the address is refused or answers without one); its file readable by
-others; LEVELSET_ALLOWED_HOSTS left out (every Host header is answered); a cache that is written below the home.
-"""
+"""The image's command, run outside a container as inside one: another user, no home, a tree it cannot write."""
 
 import json
 import os

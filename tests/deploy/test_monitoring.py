@@ -1,8 +1,4 @@
-"""Dashboard and alert rules ask for metrics and labels that the service has.
-
-Seen to fail when: a metric is renamed in a rule; a label that a metric lacks is asked for; a quantile is taken of a
-counter; two panels lie on each other; a parenthesis is missing.
-"""
+"""Dashboard and alert rules ask for metrics and labels that the service has."""
 
 import json
 import re

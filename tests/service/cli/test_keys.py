@@ -1,8 +1,4 @@
-"""`levelset keys`, `backup` and `restore`, and a settings file.
-
-Seen to fail when: the token goes to stderr; a list shows digests; an unknown scope makes a key; the file wins over the
-environment; a missing settings file is ignored.
-"""
+"""`levelset keys`, `backup` and `restore`, and a settings file."""
 
 from pathlib import Path
 

@@ -1,8 +1,7 @@
 """Who is let in: every route, keys, scopes and owners. Names follow the OWASP API Security Top 10 (2023).
 
-Seen to fail when: the guard is left out; an unknown path is open; `needed` answers None for what no row names; scopes
-are not compared; `admin` is no longer every scope; a job's owner is not asked for; a revoked key still opens; cookies
-are read under /v2; the query is not looked at; a key stands in the database or in the audit log.
+Seen to fail when: what no row names is open; scopes are not compared; `admin` is no longer every scope; a revoked key
+still opens; cookies are read under /v2; the query is not looked at; the digest of a key is not that of the whole key.
 """
 
 import json

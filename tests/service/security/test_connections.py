@@ -1,7 +1,4 @@
-"""Slow clients, over a real socket: OWASP API4 (2023), unrestricted resource consumption.
-
-Seen to fail when: the deadline is never set; it is set anew by each byte; it is not lifted when the head is whole.
-"""
+"""Slow clients, over a real socket: OWASP API4 (2023), unrestricted resource consumption."""
 
 import asyncio
 import socket

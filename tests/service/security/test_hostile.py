@@ -1,8 +1,6 @@
 """Hostile names and HTTP, a case an item of the list that the service is held to; OWASP API Top 10 names (2023).
 
 After each: a 4xx, no path, no stack, nothing executed, and the next good request is served.
-Seen to fail when: a foreign Origin is let through on DELETE; a page of another port of this machine is taken for ours;
-the body of a key has no bound; a refused body keeps its connection; a 404 repeats the name unescaped in a page.
 """
 
 from typing import Any

@@ -1,7 +1,6 @@
 """Limits per key, and the audit log.
 
-Seen to fail when: the bucket does not fill; it fills above its burst; keys share one; a key's own rate is ignored; the
-oldest bucket is kept; the log is readable by others; it holds a query; reading is noted.
+Seen to fail when: the bucket does not fill again; it fills above its burst.
 """
 
 import json

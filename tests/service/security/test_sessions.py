@@ -1,7 +1,6 @@
 """Sessions of the pages: cookies that cannot be made elsewhere, and the token that forged requests lack.
 
-Seen to fail when: the token is not asked for; it is asked of header keys, too; the form is swallowed; the age of a
-session is not looked at; the seal covers only the key; a revoked key's session lives on.
+Seen to fail when: the token is not asked for; the form is swallowed; the age of a session is not looked at.
 """
 
 import httpx

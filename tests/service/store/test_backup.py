@@ -1,7 +1,7 @@
 """Backup and restore of a data folder: what comes back is what was there at one moment, or nothing does.
 
-Seen to fail when: the database is copied as a file while it is written; a digest is not compared; names in the archive
-are not checked; a folder with data is written over; the archive is readable by others; drafts are kept.
+Seen to fail when: a digest is not compared; names in the archive are not checked; a folder with data is written over;
+the archive is readable by others.
 """
 
 import io
