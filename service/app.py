@@ -69,7 +69,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=partial(_lifespan, settings, instruments),
         middleware=[
             Middleware(Observed, instruments=instruments),
-            Middleware(Gatekeeper, hosts=settings.host_names, refuse=_refuse, on_error=problems.unexpected),
+            Middleware(
+                Gatekeeper,
+                hosts=settings.host_names,
+                trusted=settings.allowed_hosts,
+                refuse=_refuse,
+                on_error=problems.unexpected,
+            ),
             Middleware(Guard, refuse=_refuse, instruments=instruments),
         ],
         docs_url=None,
