@@ -1,7 +1,7 @@
 """Other draws of the group: made of the target's recipe and calibration inputs, judged where no target is asked.
 
-Seen to fail with: one seed for all draws; the judges' digests taken from the networks made; a draw left out of the
-verdicts; draws generated from the evaluated points; a damaged file trusted; given draws not counted.
+Seen to fail with: one seed for all draws; a draw left out of the verdicts; given draws not counted; other calibration
+inputs accepted; the attacker's sample not compared.
 """
 
 from pathlib import Path
