@@ -17,9 +17,10 @@ from ensemble.flow.initialisation import (
     Shape,
     quantity_moments,
 )
+from ensemble.paper.defects import defects_of
 from ensemble.paper.layers import ELEMENTWISE, HiddenLayer
 from ensemble.paper.starts import DTYPE, generator
-from ensemble.paper.values import Comparison, Line, Panel, Stroke, Track, TrackName, verdict
+from ensemble.paper.values import Comparison, Line, Panel, Report, Stroke, Track, TrackName, verdict
 
 #: The official code draws U ~ N(0, 1/h) and V ~ N(0, 1/n).
 SCHEME = SCHEMES[0]
@@ -94,6 +95,34 @@ class Sample:
     def published(self, Q: Tensor) -> Tensor:
         """Return Q as the official code normalises it."""
         return self.layer.published(Q, self.shape.inp * self.shape.hidden)
+
+
+def report(number: int, title: str, names: Sequence[str], settings: Settings) -> Report:
+    """Return one of the two figures of Q at initialisation, in both tracks.
+
+    Args:
+        number: 4 or 5.
+        title: of the figure.
+        names: activations it shows.
+        settings: seeds and shapes.
+    """
+    found, official = samples(settings, names), Settings()
+    return Report(
+        number,
+        title,
+        f"{settings.seeds:,} seeds; official {official.seeds:,}",
+        settings.seeds >= official.seeds,
+        (published_track(settings, found), corrected_track(settings, found)),
+        comparisons(found),
+        defects_of(number),
+        (
+            "Which of figures 4 and 5 shows which panel is not known: linear networks are put into 4, the other "
+            "activations into 5, each at all three shapes.",
+            "Agreement: within four standard errors of the closed form. The closed forms are derived here.",
+            "U and V are drawn independently in both tracks: were one seed shared, as in the training scripts, Q of "
+            "the linear network with m = h = n would be 0 for every seed.",
+        ),
+    )
 
 
 def samples(settings: Settings, names: Sequence[str]) -> list[Sample]:
