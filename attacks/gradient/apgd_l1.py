@@ -79,7 +79,7 @@ class L1Ball(Ball):
 
 
 def _unused(delta: Tensor, epsilon: float) -> Tensor:
-    raise NotImplementedError("the L1 ball projects onto ball and box at once")
+    raise TypeError("the L1 ball projects onto ball and box at once")
 
 
 L1 = L1Ball(l1, torch.sign, _unused, _unused)
