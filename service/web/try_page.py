@@ -10,7 +10,7 @@ from service.web.forms import Choice, radius, whole
 from service.web.records import Record, plain
 
 THUMBNAILS: Final = 24
-NOTCHES: Final = 32  # of the slider
+NOTCHES: Final = 48  # of the slider: every usual radius is one of them
 CRAFTED: Final = (
     Choice("base", "the base (transfer)", {}),
     Choice("ensemble", "the ensemble itself (white box)", {}),
@@ -65,6 +65,7 @@ class TryForm:
         uploaded: SHA-256 of the image that is tried instead of a sample; empty for none.
         largest: radius at the end of the slider.
         notch: radius between two places of the slider.
+        notches: how many places the slider has.
         size: of an input, in words.
         problem: what is wrong with the last request.
         result: of the last request.
@@ -80,6 +81,7 @@ class TryForm:
     uploaded: str
     largest: str
     notch: str
+    notches: int
     size: str
     problem: str
     result: TryResult | None
@@ -151,6 +153,7 @@ def try_form(
         uploaded=values.get("sha256", ""),
         largest=f"{largest[str(norm)]:.9g}",
         notch=f"{largest[str(norm)] / NOTCHES:.9g}",
+        notches=NOTCHES,
         size=" × ".join(map(str, shape[1:])),
         problem=problem,
         result=try_result(answer, chosen) if answer is not None else None,
@@ -203,7 +206,7 @@ def _moved(who: str, before: Mapping[str, Any], after: Mapping[str, Any], label:
     if after["label"] == label:
         return f"{who} still answers {_class(label, names)}"
     if before["label"] != label:
-        return f"{who} was wrong from the start"
+        return f"{who} answered {_class(before['label'], names)} from the start"
     return f"{who} falls from {_class(label, names)} to {_class(after['label'], names)}"
 
 

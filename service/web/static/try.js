@@ -31,7 +31,7 @@
     const slider = field("epsilon");
     const share = Number(slider.value) / Number(slider.max);
     slider.max = String(largest);
-    slider.step = String(largest / 32);
+    slider.step = String(largest / Number(slider.dataset.notches));
     slider.value = String(share * largest);
     const norms = field("attack").selectedOptions[0].dataset.norms.split(" ");
     for (const option of field("norm").options) option.disabled = !norms.includes(option.value);
@@ -74,7 +74,7 @@
     wrong.textContent = "";
     if (file === undefined) return;
     try {
-      const answer = await fetch(form.dataset.images, {
+      const answer = await fetch(form.getAttribute("data-images"), { // a field named `dataset` hides the form's own
         method: "POST",
         headers: { "Content-Type": file.type || "application/octet-stream", Accept: "application/json", ...headers },
         body: file,

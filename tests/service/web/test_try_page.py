@@ -25,7 +25,7 @@ def test_who_was_wrong_before_is_not_lost() -> None:
     wrong = samples.answer(label={"value": 5, "source": "answer of the base"})
     result = try_result(wrong, samples.model(class_names=[f"c{k}" for k in range(10)]))
     assert {row.verdict for row in result.votes} == {"wrong before"}
-    assert "wrong from the start" in result.sentence
+    assert "answered 3 (c3) from the start" in result.sentence
     assert result.label == "5 (c5) (as the base answers)"
 
 
@@ -52,5 +52,5 @@ def test_the_slider_reaches_twice_the_usual_radius() -> None:
     """The middle of the slider is the radius people report; colour images end at 16/255."""
     form = samples.try_form_of(models=[samples.model(name="street", input_shape=[3, 32, 32])])
     assert float(form.largest) == pytest.approx(16 / 255)
-    assert float(form.notch) == pytest.approx(0.5 / 255)
+    assert float(form.notch) == pytest.approx(1 / 3 / 255)
     assert samples.try_form_of(values={"norm": "l2"}).largest == "3"
