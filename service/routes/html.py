@@ -14,13 +14,17 @@ from service.web.policy import PAGE_POLICY
 FORM: Final = "application/x-www-form-urlencoded"
 LARGEST: Final = 8 << 10  # bytes of a posted form
 FIELDS: Final = 32
+HEADERS: Final = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "Cache-Control": "no-store",
+    # Stricter, and a browser without script posts our own forms with the origin `null`, which the gate refuses.
+    "Referrer-Policy": "same-origin",
+}
 
 
 def page_response(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a page under the policy of pages, never stored by a cache."""
-    return HTMLResponse(
-        text, status, headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store", **(headers or {})}
-    )
+    return HTMLResponse(text, status, headers={**HEADERS, **(headers or {})})
 
 
 async def read_form(request: Request) -> dict[str, str]:
