@@ -17,7 +17,7 @@ import torch
 from attacks.canonical import canonical_json, content_digest, seed_from
 from attacks.crafting import context_of
 from attacks.evaluation import Evaluation, code_version, crafted_elsewhere
-from attacks.merging import merge_planned, partial_summary
+from attacks.merging import merge_planned
 from attacks.report import EvaluationReport
 from attacks.rows import AttackRow
 from attacks.targets.failures import OutOfMemory, fits_in_memory
@@ -25,7 +25,7 @@ from attacks.working import WORKERS
 from ensemble.digests import network_digest
 from ensemble.errors import InputError
 
-__all__ = ["Evaluation", "Shard", "merge", "partial_summary", "plan", "run_shard"]
+__all__ = ["Evaluation", "Shard", "merge", "plan", "run_shard"]
 
 CLEAN, PROBES, PREPARE = "clean", "probes", "prepare"
 TRANSFER, MATRIX, CASCADE, AUDIT = "transfer", "matrix", "cascade", "audit"

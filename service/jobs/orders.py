@@ -96,7 +96,14 @@ def job_of(body: Any) -> AnyJob:
         UnprocessableRequest: it names no type of job.
         ValidationError: it does not fit its type.
     """
-    kind = body.get("type") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        raise UnprocessableRequest(
+            f"job: expected an object, got {type(body).__name__}; see /docs for its fields", field="body"
+        )
+    kind = body.get("type")
     if not isinstance(kind, str) or kind not in JOBS:
-        raise UnprocessableRequest(f"type: expected one of {sorted(JOBS)}, got {str(kind)[:40]!r}", field="type")
+        got = "none" if kind is None else repr(str(kind)[:40])
+        raise UnprocessableRequest(
+            f"type: expected one of {sorted(JOBS)}, got {got}; name the type of the job", field="type"
+        )
     return JOBS[kind].model_validate(body)

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from attacks.shards import partial_summary
 from attacks.statistics import wilson
+from attacks.summary import partial_summary
 from service.errors import NotFound
 from service.store.artifacts import ArtifactStore
 from service.store.tables import Job

@@ -17,7 +17,8 @@ from torch import nn
 import ensemble
 from attacks import EvaluationReport, ThreatModel, evaluate
 from attacks.evaluation import Evaluation, crafted_elsewhere
-from attacks.shards import Shard, merge, partial_summary, plan, run_shard
+from attacks.shards import Shard, merge, plan, run_shard
+from attacks.summary import partial_summary
 from ensemble.digests import tensor_digest
 from ensemble.errors import InputError
 from tests.attacks.conftest import Points

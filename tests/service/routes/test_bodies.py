@@ -126,6 +126,9 @@ def test_the_document_still_describes_the_job(client: httpx.Client) -> None:
     """The route's body is in the OpenAPI document, complete and without references to nowhere."""
     document = client.get("/openapi.json").json()
     body = document["paths"]["/api/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body["properties"].keys() == spec().keys() | {"seed", "block", "priority", "max_seconds", "metadata"}
-    assert body["properties"]["threat"]["properties"]["epsilons"]["items"]["minimum"] == 0
+    jobs = {form["title"]: form["properties"] for form in body["oneOf"]}
+    assert jobs.keys() == {"EvaluateJob", "GenerateJob", "FiguresJob"}
+    optional = {"also", "mode", "draws", "seed", "block", "priority", "max_seconds", "metadata"}
+    assert jobs["EvaluateJob"].keys() == spec().keys() | optional
+    assert jobs["EvaluateJob"]["threat"]["properties"]["epsilons"]["items"]["minimum"] == 0
     assert "$ref" not in str(body)
