@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BASE = "base"
 SHOWN_MEMBERS = 16  # whose coordinates are listed one by one
-SHOWN = {"stolen_base": "stolen base", "white_box": "white box"}
+SHOWN = {"stolen_base": "stolen base", "fresh_members": "members of its own", "white_box": "white box"}
 
 
 def generation_table(info: ModelInfo) -> Table:
@@ -77,7 +77,7 @@ def report_table(report: "EvaluationReport") -> Table:
         cells = {(found.epsilon, found.target): found.robust_accuracy for found in model.results}
         for position, epsilon in enumerate(model.epsilons):
             table.add_row(
-                f"{SHOWN.get(model.name, model.name)} ({model.norm})" if position == 0 else "",
+                f"{SHOWN.get(model.name, model.name.replace('_', ' '))} ({model.norm})" if position == 0 else "",
                 radius(epsilon),
                 _share(cells.get((epsilon, BASE))),
                 _share(cells.get((epsilon, head.target))),
