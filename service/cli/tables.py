@@ -75,9 +75,10 @@ def report_table(report: "EvaluationReport") -> Table:
     table.add_row("none (clean)", "0", _share(head.base_clean_accuracy), _share(head.clean_accuracy), end_section=True)
     for model in report.threat_models:
         cells = {(found.epsilon, found.target): found.robust_accuracy for found in model.results}
+        name = SHOWN.get(model.name, model.name.replace("_", " "))
         for position, epsilon in enumerate(model.epsilons):
             table.add_row(
-                f"{SHOWN.get(model.name, model.name.replace('_', ' '))} ({model.norm})" if position == 0 else "",
+                f"{name} ({model.norm})" if position == 0 else "",
                 radius(epsilon),
                 _share(cells.get((epsilon, BASE))),
                 _share(cells.get((epsilon, head.target))),
