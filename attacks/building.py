@@ -26,6 +26,7 @@ from attacks.gradient.eot import eot, eot_sampled
 from attacks.gradient.greedy import greedy_members
 from attacks.gradient.keeping import served_margin
 from attacks.gradient.reweighted import reweighted
+from attacks.kinds import KINDS
 from attacks.minimum_norm import blur, cw, ddn, deepfool, ead, fmn
 from attacks.noise import gaussian_noise, uniform_noise
 from attacks.query.boundary import boundary
@@ -97,7 +98,7 @@ def _keep(*, served: bool, random: bool) -> KeepRule:
 
 def takes_starts(row: AttackRow) -> bool:
     """Return whether a row's attack can go on from points given to it."""
-    attack = build_attack(row, "linf", served=True)
+    attack = build_attack(row, KINDS[row.kind].norms[0], served=True)
     return "starting_points" in inspect.signature(attack.run).parameters
 
 

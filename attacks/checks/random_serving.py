@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from attacks.checks.audit import POINT, left
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.checks.audit import POINT
 from attacks.checks.outcome import Outcome, graded, not_run
 from attacks.findings import Findings, Run
 from attacks.gains import Comparison
@@ -48,30 +51,43 @@ def exact_verdict(findings: Findings, _: Comparisons) -> Outcome:
 
 
 def greedy_run(findings: Findings, _: Comparisons) -> Outcome:
-    """D4: an attack that fools member after member was run."""
-    runs = [run.row.id for run in findings.runs if run.row.kind == "greedy_members"]
+    """D4: an attack that fools member after member was run on the target itself."""
+    runs = [run.row.id for run in findings.runs if run.row.kind == "greedy_members" and run.judge == findings.target]
     return graded({"attacks": runs}, fail="" if runs else "only attacks on the expectation were run")
 
 
 def averaged_copy(findings: Findings, _: Comparisons) -> Outcome:
     """D5: examples made on the averaged ensemble break no more than the direct attack, both cold, on random serving.
 
-    Auto-PGD on the log of the mean probability is the attack on the averaged copy; the direct one counts members.
+    Auto-PGD on the log of the mean probability is the attack on the averaged copy; the direct one counts members. Both
+    are judged by the share of members that are right, point by point: whether all are right would not tell an attack
+    that fools one member from one that fools all of them.
     """
     averaged, direct = (_cold(findings, kind) for kind in ("apgd_ce", "eot"))
     if averaged is None or direct is None:
         return not_run("the averaged ensemble and the expectation were not both attacked from scratch")
-    first, second = (left(findings, run) for run in (direct, averaged))
-    b, c = discordant(first, second)
-    drop, p = (b - c) / len(first), mcnemar(b, c)
-    text = f"the averaged copy breaks {100 * drop:.2f} points more than the direct attack"
-    numbers = {"averaged": averaged.row.id, "direct": direct.row.id, "points": len(first), "drop": drop, "p": p}
-    return graded(numbers, warn=text if drop > POINT and p <= ALPHA else "")
+    asked = all(set(findings.evaluation.jury.members) <= set(run.held) for run in (averaged, direct))
+    points = averaged.attempted[-1] & direct.attempted[-1]
+    if not asked or not points.any():
+        return not_run("the two attacks were not judged by every member on the same points")
+    first, second = (_members_right(findings, run)[points] for run in (direct, averaged))
+    drop, p = float((first - second).mean()), mcnemar(*discordant(first > second, second > first))
+    text = f"the averaged copy breaks {100 * drop:.2f} points more than the direct attack, in expectation"
+    numbers = {"averaged": averaged.row.id, "direct": direct.row.id, "points": int(points.sum()), "drop": drop, "p": p}
+    numbers |= {"expected_accuracy": [float(second.mean()), float(first.mean())]}
+    return graded(numbers, fail=f"{text}, significantly" if drop > POINT and p <= ALPHA else "")
+
+
+def _members_right(findings: Findings, run: Run) -> NDArray[np.float64]:
+    """Return `[point]`: the share of members right on the clean input and at the largest radius of a cold run."""
+    members = findings.evaluation.jury.members
+    share: NDArray[np.float64] = np.mean([findings.clean[m] & run.held[m][-1] for m in members], axis=0)
+    return share
 
 
 def _cold(findings: Findings, kind: str) -> Run | None:
     """Return the cold run of a kind with the fewest steps: both sides of a comparison have the same budget."""
-    found = [run for run in findings.audits if run.threat == 0 and run.row.kind == kind]
+    found = [run for run in findings.audits if run.threat == 0 and run.row.kind == kind and not run.row.full_range]
     return min(found, key=lambda run: int(run.row.parameters["steps"]), default=None)
 
 

@@ -1,7 +1,9 @@
 """Checks of random serving on a real evaluation, and on findings with a fault planted in them.
 
 Seen to fail when: D3 asks for one member only; D4 is satisfied by any attack; D6 takes the largest share of right
-members; D1 accuses a base that nobody declared undefended; D checks run in other modes.
+members; D1 accuses a base that nobody declared undefended; D checks run in other modes; D4 is satisfied by a greedy
+attack on a baseline; D5 asks whether all members are right, swaps its sides, warns where it must fail, or compares
+points that one side did not attack.
 """
 
 import dataclasses
@@ -13,11 +15,12 @@ from torch import nn
 
 from attacks import ThreatModel
 from attacks.assembly import assemble_report
-from attacks.checks import run_checks
+from attacks.checks import random_serving, run_checks
 from attacks.data import DataDescription
 from attacks.evaluation import Evaluation
-from attacks.findings import Findings, gather
+from attacks.findings import Findings, Run, gather
 from attacks.gains import compare
+from attacks.rows import AttackRow
 from attacks.shards import plan, run_shard
 from tests.attacks.conftest import Points
 
@@ -90,6 +93,56 @@ def test_without_the_greedy_attack_the_report_is_unreliable(findings: Findings) 
     status = assemble_report(planted).status
     assert status.value == "UNRELIABLE"
     assert "D4" in status.reasons
+
+
+def test_a_greedy_attack_on_a_baseline_is_not_enough(findings: Findings) -> None:
+    """D4 asks for the attack on the target: noise that was attacked greedily says nothing about it."""
+    runs = tuple(run for run in findings.runs if (run.row.kind, run.judge) != ("greedy_members", "ensemble"))
+    assert any(run.row.kind == "greedy_members" for run in runs)
+    planted = dataclasses.replace(findings, runs=runs)
+    assert _checks(planted)["D4"].level.value == "FAIL"
+
+
+def _cold(kind: str, right: tuple[int, int], attempted: int = 40) -> Run:
+    """A cold run that leaves each of the two members so many points, of those it attacked."""
+    row = AttackRow(f"audit-{kind}", kind, "white_box", {"steps": 100}, surrogate="target")
+    names = ("ensemble", "member-0", "member-1")
+    left = (0, *right)
+    held = {name: np.broadcast_to(np.arange(40) < count, (2, 40)) for name, count in zip(names, left, strict=True)}
+    where = np.broadcast_to(np.arange(40) < attempted, (2, 40))
+    flags = held["ensemble"]
+    return Run(row, 0, held, "ensemble", flags, (0.0,) * 2, True, (), 1, 1, 0.0, where, ~flags, (0.05, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("averaged", "direct", "level", "drop"),
+    [
+        ((40, 0), (40, 0), "PASS", 0.0),
+        ((0, 0), (40, 0), "FAIL", 0.5),  # all members right nowhere: only the expectation tells them apart
+        ((40, 0), (0, 0), "PASS", -0.5),
+        ((34, 0), (40, 0), "PASS", 0.075),  # six points, 2^-6 > 0.01: not significant
+        ((33, 0), (40, 0), "FAIL", 0.0875),  # seven points, 2^-7 < 0.01
+    ],
+)
+def test_the_averaged_copy_must_not_beat_the_direct_attack(
+    averaged: tuple[int, int], direct: tuple[int, int], level: str, drop: float, findings: Findings
+) -> None:
+    """D5 compares the shares of right members, paired point by point; beaten significantly, the direct attack fails."""
+    standard = dataclasses.replace(findings, audits=(_cold("apgd_ce", averaged), _cold("eot", direct)))
+    clean = {**findings.clean, **{name: np.ones(40, bool) for name in findings.evaluation.jury.members}}
+    outcome = random_serving.CHECKS["D5"](dataclasses.replace(standard, clean=clean), ())
+    assert outcome.level.value == level
+    assert outcome.numbers["drop"] == pytest.approx(drop)
+
+
+def test_both_sides_of_d5_are_asked_on_the_same_points(findings: Findings) -> None:
+    """Points that one of the two attacks did not see are left out; without a second attack nothing is compared."""
+    clean = {**findings.clean, **{name: np.ones(40, bool) for name in findings.evaluation.jury.members}}
+    runs = (_cold("apgd_ce", (0, 0), attempted=30), _cold("eot", (40, 0), attempted=20))
+    planted = dataclasses.replace(findings, audits=runs, clean=clean)
+    assert random_serving.CHECKS["D5"](planted, ()).numbers["points"] == 20
+    alone = dataclasses.replace(planted, audits=runs[:1])
+    assert random_serving.CHECKS["D5"](alone, ()).level.value == "NOT-RUN"
 
 
 def test_fresh_noise_in_front_of_members_is_noticed(findings: Findings) -> None:
