@@ -1,4 +1,4 @@
-"""From a loaded ensemble to one that answers: warmed up, its costs measured, its batcher started."""
+"""From a loaded ensemble to one that answers: laid out, warmed up, its costs measured, its batcher started."""
 
 import logging
 
@@ -9,6 +9,7 @@ from service.inference.batcher import Batcher
 from service.inference.costs import CostModel
 from service.inference.device import DeviceThread
 from service.inference.executions import OutOfDeviceMemory
+from service.inference.layout import fastest_layout
 from service.inference.plans import FastestPlan
 from service.inference.served import Counting, Runner, Served
 from service.inference.statistics import ViewStatistics
@@ -35,6 +36,7 @@ async def start_serving(
     Raises:
         OutOfDeviceMemory: not even one row fits.
     """
+    model = await thread.run(fastest_layout, model, max_rows=settings.max_rows)
     runner = Runner(model, thread, settings.device, FastestPlan())
     max_rows, costs = await _warmed_up(runner, info, settings.max_rows)
     bounds = Bounds(
