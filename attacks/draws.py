@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from attacks.canonical import seed_from
 from attacks.store import Tensors, recalled
 from attacks.surrogates.fresh_members import FreshMembers, recipe_of
-from attacks.targets import NetworkModel, wrap
+from attacks.targets import FLOAT32, Coding, NetworkModel, wrap
 from ensemble.digests import state_digest, tensor_digest
 from ensemble.errors import InputError, LevelsetError
 
@@ -33,6 +33,7 @@ class GroupDraws:
         bounds: of the threat models.
         example: inputs each must accept.
         mode: how each is served.
+        coding: what happens to inputs before it sees them.
         folder: where their changed layers are kept, or None.
     """
 
@@ -40,6 +41,7 @@ class GroupDraws:
     bounds: tuple[float, float] = (0.0, 1.0)
     example: Tensor = field(default_factory=lambda: torch.empty(0))
     mode: str = "prob"
+    coding: Coding = FLOAT32
     folder: Path | None = None
     _made: dict[str, NetworkModel] = field(default_factory=dict, init=False)
 
@@ -68,7 +70,9 @@ class GroupDraws:
         if name not in self._made:
             source = self.sources[name]
             network = source.from_state(self._tensors(name)).eval().requires_grad_(False)
-            self._made[name] = wrap(network, bounds=self.bounds, example=self.example, role=name, mode=self.mode)
+            self._made[name] = wrap(
+                network, bounds=self.bounds, example=self.example, role=name, mode=self.mode, coding=self.coding
+            )
         return self._made[name]
 
     def prepare(self, name: str) -> dict[str, Any]:

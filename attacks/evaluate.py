@@ -14,7 +14,7 @@ from attacks.data import DataDescription, LabelledData
 from attacks.report import EvaluationReport
 from attacks.threat import ThreatModel
 from ensemble.errors import InputError
-from ensemble.generate import Progress
+from ensemble.progress import Progress
 
 if TYPE_CHECKING:
     from attacks.evaluation import Evaluation
@@ -29,6 +29,7 @@ def evaluate(
     threat: ThreatModel | Sequence[ThreatModel],
     suite: str = "quick",
     mode: str = "prob",
+    datatype: str = "FP32",
     rng: torch.Generator,
     attacker: LabelledData | None = None,
     validation: LabelledData | None = None,
@@ -40,6 +41,7 @@ def evaluate(
     calibration: Tensor | None = None,
     certify: int = 0,
     undefended: bool = False,
+    block: int = 64,
     cache: Path | None = None,
     examples: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -56,6 +58,8 @@ def evaluate(
         threat: one threat model or several with equal bounds and different norms; the first carries the headline.
         suite: the name of a list of attacks: "quick", "standard" or "thorough".
         mode: how the target is served: "prob", "logit", "vote" or "random_member".
+        datatype: how clients send inputs: "FP32", or "UINT8" for UINT8 tensors and image files. Those are rounded to
+            256 levels before any network: verdicts are those of the rounded inputs, gradients pass straight through.
         rng: the only source of randomness; one number is drawn from it.
         attacker: the attacker's own sample, disjoint from all others; what lacks it is NOT-RUN.
         validation: points that equal-accuracy noise is fitted on; what lacks them is NOT-RUN.
@@ -69,6 +73,7 @@ def evaluate(
         certify: points that interval bounds are computed for, 200 at most; what they certify must never fall.
         undefended: whether the base is known to have been trained without any defence: where it keeps more than 5 % at
             the headline, the attacks are too weak and the report is UNRELIABLE.
+        block: points per pass through a network; fewer need less memory, and give other random numbers.
         cache: a folder in which finished work is found again by its content; an interrupted call goes on there.
         examples: a folder in which the examples are kept, so that others can score them again (check F4); with a
             cache and no folder of their own they are kept there.
@@ -99,6 +104,8 @@ def evaluate(
         threat=threat,
         suite=suite,
         mode=mode,
+        datatype=datatype,
+        block=block,
         seed=seed,
         calibration_digests=calibration_digests,
         data=data or DataDescription(),

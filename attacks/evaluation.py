@@ -22,6 +22,7 @@ from attacks.rows import AttackRow, Suite
 from attacks.store import Shelf
 from attacks.suites import AUDIT, suite_named
 from attacks.surrogates.samples import check_own_sample
+from attacks.targets import Coding, coding_named
 from attacks.threat import ThreatModel, check_bounds
 from attacks.workshop import Workshop
 from ensemble.digests import network_digest, tensor_digest
@@ -58,6 +59,7 @@ class Evaluation:
         threat: one threat model or several with equal bounds; the first one carries the headline.
         suite: the name of a suite.
         mode: how the target is served.
+        datatype: how inputs are sent, "FP32" or "UINT8" (tensors and image files); UINT8 is rounded before any network.
         seed: root of every shard's seed.
         calibration_digests: `ensemble.tensor_digest` of calibration or training points, one by one or as a whole set.
         data: where the points come from.
@@ -90,6 +92,7 @@ class Evaluation:
     threat: ThreatModel | Sequence[ThreatModel]
     suite: str = "quick"
     mode: str = "prob"
+    datatype: str = "FP32"
     seed: int = 0
     calibration_digests: Sequence[str] = ()
     data: DataDescription = field(default_factory=DataDescription)
@@ -121,6 +124,7 @@ class Evaluation:
         self._set("threats", _checked_threats(self.threat))
         if self.draws is None:
             self._set("draws", 1 if self.calibration is None else self.rows.draws)
+        coding_named(self.datatype, self.threats[0].bounds)
         for name, least in (("block", 1), ("threads", 1), ("seed", 0), ("certify", 0), ("draws", 1)):
             _check_whole(name, getattr(self, name), least)
         self._check_points()
@@ -189,7 +193,7 @@ class Evaluation:
             mode=self.mode,
             validation=self.validation,
             independents=[self._placed(network) for network in self.independents],
-            example=self.inputs[:8],
+            example=self._example,
             folder=self.examples_folder,
         )
         self._set(
@@ -203,8 +207,9 @@ class Evaluation:
                 given=len(self.other_draws),
                 seed=self.seed,
                 bounds=self.threats[0].bounds,
-                example=self.inputs[:8],
+                example=self._example,
                 mode=self.mode,
+                coding=self.coding,
                 folder=self.examples_folder,
             ),
         )
@@ -212,9 +217,10 @@ class Evaluation:
             target,
             base,
             bounds=self.threats[0].bounds,
-            example=self.inputs[:8],
+            example=self._example,
             controls=found.networks,
             mode=self.mode,
+            coding=self.coding,
             draws=[self._placed(network) for network in self.other_draws],
             absent=found.absent,
             notes=found.notes,
@@ -242,6 +248,16 @@ class Evaluation:
                 f"target and base: expected the same number of classes, got {classes}; pass the matching base"
             )
         return classes[BASE]
+
+    @property
+    def coding(self) -> Coding:
+        """What happens to inputs before a network sees them."""
+        return coding_named(self.datatype, self.threats[0].bounds)
+
+    @property
+    def _example(self) -> Tensor:
+        """A few points, no more than a block, that every network must accept."""
+        return self.inputs[: min(8, self.block)]
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:

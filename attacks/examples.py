@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -62,7 +63,8 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         ArtifactError: it cannot be written; nothing is left of it, and what lay there before is unchanged.
     """
-    temporary = path.parent / f".{path.name}.{os.getpid()}"
+    # Not the process id: two threads share it, and so may two containers that write to one folder.
+    temporary = path.parent / f".{path.name}.{uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

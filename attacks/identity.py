@@ -29,6 +29,7 @@ def subject_of(findings: Findings) -> Subject:
         group=(record or {}).get("recipe"),
         seeds=[] if record is None else [record["seed"]],
         calibration_digest=getattr(generation, "calibration_digest", None),
+        datatype=evaluation.datatype,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.draws import PREFIX, GroupDraws
-from attacks.targets import EnsembleModel, NetworkModel, wrap
+from attacks.targets import FLOAT32, Coding, EnsembleModel, NetworkModel, check_gradient, wrap
 from ensemble.digests import network_digest
 
 BASE = "base"
@@ -102,6 +102,7 @@ def assemble(
     example: Tensor,
     controls: Mapping[str, nn.Module],
     mode: str = "prob",
+    coding: Coding = FLOAT32,
     draws: Sequence[nn.Module] = (),
     absent: Mapping[str, str] = MappingProxyType({}),
     notes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
@@ -116,6 +117,7 @@ def assemble(
         example: inputs every judge must accept.
         controls: name -> network that the target is compared with.
         mode: how the target and every control with members is served.
+        coding: what happens to inputs before any judge sees them.
         draws: other draws of the group, judged beside the target.
         absent: name -> why, of baselines that could not be built.
         notes: name -> what is known about the making of a baseline.
@@ -125,15 +127,18 @@ def assemble(
         The wrapped and checked judges.
 
     Raises:
-        InputError: a judge breaks the logits contract.
+        InputError: a judge breaks the logits contract, or one that is attacked has no gradient.
     """
-    wrapped = wrap(target, bounds=bounds, example=example, role="target", mode=mode)
+    settings: dict[str, Any] = {"bounds": bounds, "example": example, "mode": mode, "coding": coding}
+    wrapped = wrap(target, role="target", **settings)
     is_ensemble = isinstance(wrapped, EnsembleModel)
     name = "ensemble" if is_ensemble else "network"
-    models = {BASE: wrap(base, bounds=bounds, example=example, role="base", mode=mode), name: wrapped}
+    models = {BASE: wrap(base, role="base", **settings), name: wrapped}
+    for attacked in models.values():
+        check_gradient(attacked, example[:2])
     others = {**controls, **{f"{PREFIX}{k}": network for k, network in enumerate(draws, start=1)}}
     for other, network in others.items():
-        models[other] = wrap(network, bounds=bounds, example=example, role=other, mode=mode)
+        models[other] = wrap(network, role=other, **settings)
     members = _member_names(wrapped, example) if is_ensemble else ()
     digests = {judge: network_digest(model.network) for judge, model in models.items()}
     late = GroupDraws() if drawn is None else drawn

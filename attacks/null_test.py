@@ -41,7 +41,8 @@ def null_test(base: NetworkModel, inputs: Tensor, labels: Tensor, evaluation: Ev
         exact = exact_ensemble(base.network, inputs[:1].to(base.device), members=MEMBERS, rng=rng)
     except (NoSiteError, TraceError) as error:
         return {"run": False, "reason": str(error)}
-    model = wrap(exact, bounds=evaluation.threats[0].bounds, example=inputs[:8], role="exact-symmetry ensemble")
+    bounds, role = evaluation.threats[0].bounds, "exact-symmetry ensemble"
+    model = wrap(exact, bounds=bounds, example=inputs[:8], role=role, coding=base.coding)
     on_base, on_model = (_white_box(judge, inputs, labels, evaluation, seed) for judge in (base, model))
     examples = torch.cat([run.examples for run in on_base], dim=1)
     points = torch.cat([inputs, *examples])

@@ -8,6 +8,7 @@ Pages and plots render from this JSON alone. A major version breaks, a minor one
           `surrogate`, `epsilons`, `attempted` and `cold` of an attack; figures of random serving; equal-accuracy noise
           in the headline; `remedy` of a check; `gallery`. `raw` lists cold runs only, and its `n` may be less than
           all points
+    1.3   `subject.datatype`: how inputs are sent; absent means FP32
 """
 
 import json
@@ -42,7 +43,7 @@ from attacks.schema import (
 from ensemble.errors import ArtifactError
 
 SCHEMA = "levelset/evaluation-report"
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 #: What no digest covers: times, and where and when the work was done.
 VOLATILE = frozenset({"seconds", "run", "report_digest"})
 

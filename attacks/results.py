@@ -51,7 +51,7 @@ def _threat_model(
         name=name,
         norm=model.norm,
         mode=findings.evaluation.mode,
-        sentence=threat_sentence(model, KNOWLEDGE[name], queries=budget),
+        sentence=threat_sentence(model, KNOWLEDGE[name], queries=budget, datatype=findings.evaluation.datatype),
         query_budget=budget,
         epsilons=[model.epsilons[rung] for rung in rungs],
         results=[

@@ -93,6 +93,7 @@ class Subject(Part):
     group: dict[str, Any] | None
     seeds: list[int]
     calibration_digest: str | None
+    datatype: str = since("1.3", "FP32")
 
 
 class Data(Part):

@@ -20,7 +20,7 @@ from attacks.evaluation import Evaluation, code_version, crafted_elsewhere
 from attacks.merging import merge_planned
 from attacks.report import EvaluationReport
 from attacks.rows import AttackRow
-from attacks.targets.failures import OutOfMemory, fits_in_memory
+from attacks.targets.failures import OutOfMemory, fits_in_memory, named_step
 from attacks.working import WORKERS
 from ensemble.digests import network_digest
 from ensemble.errors import InputError
@@ -152,6 +152,7 @@ def _shard(evaluation: Evaluation, work: str, attack: str, judge: str, threat: i
         "version": code_version(),
         "judges": dict(evaluation.jury.digests),
         "mode": evaluation.mode,
+        "datatype": evaluation.datatype,
         "points": content_digest([list(evaluation.point_digests[start:stop]), evaluation.labels[start:stop].tolist()]),
         "start": start,
         "block": evaluation.block,
@@ -200,6 +201,7 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
     Raises:
         InputError: the shard belongs to another evaluation.
         OutOfMemory: its block does not fit; the message names a block size to try.
+        ModelFailure: a network failed, forward or backward.
     """
     own = _shard(evaluation, shard.work, shard.attack, shard.judge, shard.threat, shard.start, shard.stop)
     if own != shard:
@@ -210,7 +212,7 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
     begin = time.perf_counter()
     block = min(evaluation.block, shard.samples)
     try:
-        with _settled(shard.seed, evaluation), fits_in_memory(shard.title, block):
+        with _settled(shard.seed, evaluation), fits_in_memory(shard.title, block), named_step(shard.title):
             result = WORKERS[shard.work](shard, evaluation)
     except OutOfMemory as error:  # whatever part of the block was being passed: the block is what can be set
         raise OutOfMemory(shard.title, block) from error
@@ -231,11 +233,17 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
 def _settled(seed: int, evaluation: Evaluation) -> Iterator[None]:
     devices = {model.device for model in evaluation.jury.models.values() if model.device.type == "cuda"}
     threads = torch.get_num_threads()
-    deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-    with torch.random.fork_rng(devices=sorted(devices, key=str)), deterministic:
+    # Verdicts and norms are float32: left alone, cuDNN convolves in TF32.
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    precision = torch.get_float32_matmul_precision()
+    # A caller's no_grad or inference_mode would take the gradients away.
+    modes = torch.inference_mode(False), torch.enable_grad()
+    with torch.random.fork_rng(devices=sorted(devices, key=str)), exact, modes[0], modes[1]:
         try:
+            torch.set_float32_matmul_precision("highest")
             torch.set_num_threads(evaluation.threads)
             torch.manual_seed(seed)
             yield
         finally:
+            torch.set_float32_matmul_precision(precision)
             torch.set_num_threads(threads)

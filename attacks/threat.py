@@ -184,6 +184,13 @@ class Knowledge:
 
 _KINDS = (
     Knowledge(
+        name="retrained_surrogate",
+        has="a network of its own for the same task, trained from another seed, and the inputs it is to change",
+        lacks="the base, the members, the group draw and the calibration sample",
+        may_claim="transfer from an independently trained network",
+        must_not_claim="attackers who hold the base or know the method",
+    ),
+    Knowledge(
         name="stolen_base",
         has="the weights, architecture and preprocessing of the base network, and no queries to the target",
         lacks="the members, the group draw and the calibration sample",
@@ -234,6 +241,7 @@ _KINDS = (
         may_claim="accuracy under the attacks listed",
         must_not_claim="a lower bound on accuracy under other attacks",
         subsumes=(
+            "retrained_surrogate",
             "stolen_base",
             "fresh_members",
             "lgv_surrogate",
@@ -247,23 +255,27 @@ _KINDS = (
 KNOWLEDGE: Mapping[str, Knowledge] = MappingProxyType({kind.name: kind for kind in _KINDS})
 
 
-def threat_sentence(threat: ThreatModel, knowledge: Knowledge, *, queries: int | None = None) -> str:
+def threat_sentence(
+    threat: ThreatModel, knowledge: Knowledge, *, queries: int | None = None, datatype: str = "FP32"
+) -> str:
     """Return the sentence a report prints for one threat model: goal, knowledge, capability, norm, radii, budget.
 
     Args:
         threat: the ball and the box.
         knowledge: the row of `KNOWLEDGE`.
         queries: the budget per point; None where no attack asks the target.
+        datatype: how inputs are sent.
 
     Returns:
         One English sentence, and what it does not say.
     """
     radii = ", ".join(f"{epsilon:.6g}" for epsilon in threat.epsilons)
     budget = "none used" if queries is None else f"{queries} per input"
+    rounded = f", measured before it is sent as {datatype} and rounded" if datatype != "FP32" else ""
     return (
         f"{knowledge.name}: the attacker wants any wrong answer; it has {knowledge.has}; it lacks {knowledge.lacks}; "
         f"it may change each input by at most epsilon in {threat.norm} (epsilon = {radii}) inside the box "
-        f"[{threat.bounds[0]:g}, {threat.bounds[1]:g}]; query budget: {budget}. This says nothing about "
+        f"[{threat.bounds[0]:g}, {threat.bounds[1]:g}]{rounded}; query budget: {budget}. This says nothing about "
         f"{knowledge.must_not_claim}."
     )
 

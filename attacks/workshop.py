@@ -1,6 +1,7 @@
 """What attackers craft on: the stolen base, and what they make of it with data of their own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -151,7 +152,10 @@ class Workshop:
 
     def _make(self, row: SurrogateRow) -> Surrogate:
         material = self._material(row)
-        return FORMS[row.kind](material, self._tensors_of(material), bounds=self._base.model.bounds)
+        base = self._base.model
+        made = FORMS[row.kind](material, self._tensors_of(material), bounds=base.bounds)
+        # The attacker knows how inputs arrive, too.
+        return replace(made, model=made.model.with_coding(base.coding))
 
     def _tensors_of(self, material: Material) -> Tensors:
         return self._tensors.get(

@@ -4,13 +4,15 @@ A client that sends UINT8 tensors, or an image file, cannot send values between 
 through the rounding: the verdict is that of the rounded input, the gradient is passed straight through.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ensemble.errors import InputError
+from ensemble.errors import InputError, UnknownName
 
 
 class Coding(Protocol):
@@ -101,3 +103,22 @@ class Rounded:
 FLOAT32 = AsSent()
 #: What a server that takes UINT8 tensors or image files does, for inputs in [0, 1].
 UINT8 = Rounded()
+#: How clients send inputs, by the datatype's name: bounds -> what the server then does.
+CODINGS: Mapping[str, Callable[[tuple[float, float]], Coding]] = MappingProxyType(
+    {"FP32": lambda bounds: FLOAT32, "UINT8": Rounded}
+)
+
+
+def coding_named(datatype: str, bounds: tuple[float, float]) -> Coding:
+    """Return what happens to inputs that clients send in a datatype.
+
+    Args:
+        datatype: a key of `CODINGS`; image files arrive as UINT8.
+        bounds: (low, high) of every input value.
+
+    Raises:
+        UnknownName: no such datatype.
+    """
+    if datatype not in CODINGS:
+        raise UnknownName("datatype of the inputs", str(datatype), CODINGS)
+    return CODINGS[datatype](bounds)

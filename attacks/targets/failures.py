@@ -86,3 +86,27 @@ def named_failure(role: str, shape: tuple[int, ...]) -> Iterator[None]:
             f"{role}: expected logits for a batch of the shape {list(shape)}, got {type(error).__name__}: {error}; "
             "mend the network's forward (finished shards are kept, and the evaluation can be resumed)"
         ) from error
+
+
+@contextmanager
+def named_step(doing: str) -> Iterator[None]:
+    """Turn an error that no network's forward raised into one that says which work it stopped.
+
+    Args:
+        doing: what is done, for the message, e.g. the title of a shard.
+
+    Raises:
+        ModelFailure: anything but a `LevelsetError` or out of memory was raised inside.
+    """
+    try:
+        yield
+    except LevelsetError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelFailure(
+            f"{doing}: expected every pass through the networks to succeed, the backward passes too, got "
+            f"{type(error).__name__}: {error}; mend the network that raised it (finished shards are kept, and the "
+            "evaluation can be resumed)"
+        ) from error

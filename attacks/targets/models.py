@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attacks.modes import ServingMode, serving_mode
 from attacks.targets.coding import FLOAT32, Coding
-from attacks.targets.failures import fits_in_memory, named_failure
+from attacks.targets.failures import ModelFailure, fits_in_memory, named_failure
 from ensemble.errors import InputError, LevelsetError
 
 
@@ -98,11 +98,28 @@ class NetworkModel(PyTorchModel):  # type: ignore[misc]
             inputs: `[batch channel height width]` on the model's device.
 
         Raises:
-            ModelFailure: the network raised an error.
+            ModelFailure: the network raised an error, or lost a row.
         """
         with named_failure(self.role, tuple(inputs.shape)):
             logits: Tensor = self.network(self.coding(inputs))
-            return logits
+        return self.shaped(logits, (len(inputs), self.classes))
+
+    def shaped(self, logits: Tensor, expected: tuple[int, ...]) -> Tensor:
+        """Return the logits themselves when they have a row for each input and a column for each class.
+
+        Args:
+            logits: what the network answered.
+            expected: the last axes.
+
+        Raises:
+            ModelFailure: another shape; a row too few would silently be another point's answer.
+        """
+        if tuple(logits.shape[-len(expected) :]) != expected:
+            raise ModelFailure(
+                f"{self.role}: expected logits of the shape {list(expected)} for {expected[0]} inputs, got "
+                f"{list(logits.shape)}; mend the network's forward: one row per input, whatever the batch"
+            )
+        return logits
 
     def restart(self) -> None:
         """Begin a run of an attack: nothing to do where the weights stay what they are."""
@@ -131,7 +148,7 @@ class NetworkModel(PyTorchModel):  # type: ignore[misc]
             ModelFailure: the network raised an error.
         """
         with torch.no_grad(), fits_in_memory(f"judging with {self.role}", len(inputs)):
-            return finite(self.serve(inputs.to(self.device)).float())
+            return finite(self.serve(inputs.to(self.device)).float(), self.role)
 
     def answers(self, inputs: Tensor) -> Tensor:
         """Return the served class of every input, `[batch]` int64 on the CPU: the first of the largest logits."""
@@ -187,12 +204,12 @@ class EnsembleModel(NetworkModel):
         some = {} if members is None else {"members": members}
         with named_failure(self.role, tuple(inputs.shape)):
             logits: Tensor = self.network.member_logits(self.coding(inputs), **some)  # type: ignore[operator]
-            return logits
+        return self.shaped(logits, (len(inputs), self.classes))
 
     def _judged(self, inputs: Tensor) -> Tensor:
         """Return finite `[member batch classes]` in float32 without a gradient; a vote would hide a NaN."""
         with torch.no_grad(), fits_in_memory(f"judging with {self.role}", len(inputs)):
-            return finite(self._members(inputs.to(self.device)).float())
+            return finite(self._members(inputs.to(self.device)).float(), self.role)
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return `[batch classes]` in float32 without a gradient; see `NetworkModel.logits`.
@@ -264,18 +281,19 @@ def device_of(network: nn.Module) -> torch.device:
     return devices.pop() if devices else torch.device("cpu")
 
 
-def finite(logits: Tensor) -> Tensor:
+def finite(logits: Tensor, role: str = "network") -> Tensor:
     """Return the logits themselves when all are finite.
 
     Args:
         logits: any shape.
+        role: what the network is called in the error.
 
     Raises:
         LevelsetError: one is NaN or infinite.
     """
     if not torch.isfinite(logits).all():
         raise LevelsetError(
-            "judging an example: expected finite logits, got NaN or infinity inside the bounds; "
+            f"judging with {role}: expected finite logits, got NaN or infinity inside the bounds; "
             "the network is numerically broken on admissible inputs, so no accuracy can be stated for it"
         )
     return logits

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from attacks.modes import ServingMode, serving_mode
 from attacks.targets.coding import FLOAT32, Coding
+from attacks.targets.failures import fits_in_memory
 from attacks.targets.models import EnsembleModel, HasMembers, NetworkModel, device_of
 from ensemble.errors import InputError, LevelsetError
 
@@ -34,7 +35,9 @@ def wrap(
         An `EnsembleModel` when the network has `member_logits`, else a `NetworkModel`.
 
     Raises:
-        InputError: not a module, in training mode, refuses the example, or answers something that is not logits.
+        InputError: not a module, in training mode, refuses the example, or answers something that is not logits; an
+            ensemble also where its members do.
+        OutOfMemory: the example does not fit in the memory of the device.
         UnknownName: no such serving mode.
     """
     chosen = serving_mode(mode)
@@ -48,6 +51,7 @@ def wrap(
         )
     classes = _checked_output(_probe(network, example, role), role)
     if isinstance(network, HasMembers):
+        _check_members(_probe(network, example, role, member_logits=True), [len(example), classes], role)
         return EnsembleModel(network, bounds=bounds, classes=classes, mode=chosen, coding=coding, role=role)
     return NetworkModel(network, bounds=bounds, classes=classes, coding=coding, role=role)
 
@@ -74,16 +78,44 @@ def with_mode(model: NetworkModel, mode: str | ServingMode) -> NetworkModel:
     return model.with_mode(mode)
 
 
-def _probe(network: nn.Module, example: Tensor, role: str) -> Any:
+def _probe(network: nn.Module, example: Tensor, role: str, *, member_logits: bool = False) -> Any:
+    ask: Any = network.member_logits if member_logits else network
     try:
-        with torch.no_grad():
-            return network(example.to(device_of(network)))
+        with torch.no_grad(), fits_in_memory(f"asking {role} once", len(example)):
+            return ask(example.to(device_of(network)))
     except LevelsetError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:
         raise InputError(
             f"{role}: expected a network that accepts inputs of the shape {list(example.shape[1:])}, got "
-            f"{type(error).__name__}: {error}; check channels, height and width against the network"
+            f"{type(error).__name__}: {error}; check channels, height and width, and that the weights are float32"
+        ) from error
+
+
+def check_gradient(model: NetworkModel, example: Tensor) -> None:
+    """Return nothing when a gradient of the model's answer reaches its inputs: white-box attacks need one.
+
+    Args:
+        model: of `wrap`; nothing is counted.
+        example: `[batch channel height width]`, inputs it accepts.
+
+    Raises:
+        InputError: the answer has no gradient, or its backward pass fails.
+        OutOfMemory: the example does not fit in the memory of the device.
+    """
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            fits_in_memory(f"a backward pass of {model.role}", len(example)),
+        ):
+            x = example.to(model.device).detach().clone().requires_grad_()
+            torch.autograd.grad(model.serve(x).sum(), x)
+    except RuntimeError as error:
+        raise InputError(
+            f"{model.role}: expected logits that can be differentiated by the inputs, got {type(error).__name__}: "
+            f"{error}; remove no_grad, detach and numpy from its forward (a step without a gradient may pass it "
+            "straight through)"
         ) from error
 
 
@@ -104,6 +136,17 @@ def _checked_output(output: Any, role: str) -> int:
             "remove the final softmax, or return its logarithm"
         )
     return int(output.shape[1])
+
+
+def _check_members(answers: Any, shape: list[int], role: str) -> None:
+    if not isinstance(answers, Tensor) or answers.ndim != 3 or list(answers.shape[1:]) != shape or not len(answers):
+        got = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
+        raise InputError(
+            f"{role}: expected member_logits(x) of the shape {['member', *shape]}, got {got}; "
+            "stack the members' logits along the first axis"
+        )
+    for number, answer in enumerate(answers):
+        _checked_output(answer, f"{role}, member {number}")
 
 
 def looks_like_probabilities(output: Tensor) -> bool:

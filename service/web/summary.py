@@ -39,6 +39,7 @@ def byline(report: "EvaluationReport") -> str:
         f"{words.number(data.n)} images of the {data.split} split ({data.encoding})",
         f"suite {report.suite.name}, version {report.suite.version}",
         f"served as {MODES.get(report.subject.mode, report.subject.mode)}",
+        *([] if report.subject.datatype == "FP32" else [f"inputs sent as {report.subject.datatype}"]),
         f"headline {words.norm_label(head.norm)} ≤ {words.epsilon_both(head.epsilon)}",
     ]
     return " · ".join(parts)

@@ -1,7 +1,8 @@
 """Finished work is found again by its content, judged again, and never lost.
 
 Seen to fail with: the key of a stored result not compared; stored verdicts believed without asking the network; a
-half-written file that ends the run; the temporary file of a failed write left behind; results not written one by one.
+half-written file that ends the run; the temporary file of a failed write left behind; results not written one by one;
+temporary files named by the process alone.
 """
 
 import errno
@@ -103,6 +104,20 @@ def test_a_full_disk_is_said_and_loses_nothing(
     assert before > 0
     run_all(small(members, network, digits, tmp_path), cache=tmp_path)
     assert len(list((tmp_path / "results").iterdir())) > before
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    """Threads of one process, or containers whose processes have one number: all finish, and the file is whole."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from attacks.examples import write_whole
+
+    data = bytes(200_000)
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(write_whole, tmp_path / "same", data) for _ in range(40)]:
+            done.result()
+    assert [path.name for path in tmp_path.iterdir()] == ["same"]
+    assert (tmp_path / "same").read_bytes() == data
 
 
 class _Failing(nn.Module):

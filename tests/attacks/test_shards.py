@@ -1,7 +1,8 @@
 """Shards are deterministic, idempotent and independent of order; merging them is pure.
 
 Seen to fail with: no `manual_seed` in `_settled`; no `fork_rng`; the thread count not restored; the root seed left out
-of the crafting key; the judges' digests put into the crafting key; `merge` reading results in the order of the mapping.
+of the crafting key; the judges' digests put into the crafting key; `merge` reading results in the order of the mapping; the
+caller's `no_grad`, precision of products or TF32 left in force.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from attacks.evaluation import Evaluation, crafted_elsewhere
 from attacks.shards import Shard, merge, plan, run_shard
 from attacks.summary import partial_summary
 from ensemble.digests import tensor_digest
-from ensemble.errors import InputError
+from ensemble.errors import InputError, LevelsetError
 from tests.attacks.conftest import Points
 
 Results = dict[str, dict[str, Any]]
@@ -224,3 +225,67 @@ def test_networks_are_neither_changed_nor_moved(network: nn.Module, members: nn.
     seen = {judge: {result["digests"][judge] for result in results.values()} for judge in ("base", "ensemble")}
     assert seen == {"base": {ensemble.network_digest(network)}, "ensemble": {ensemble.network_digest(members)}}
     assert not any(module.training for module in members.modules())
+
+
+class _Watching(nn.Module):
+    """A network that notes under which arithmetic it runs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.seen: set[tuple[str, bool]] = set()
+        self.train(False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the network's answer."""
+        self.seen.add((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        logits: torch.Tensor = self.network(inputs)
+        return logits
+
+
+def test_the_caller_s_arithmetic_does_not_reach_a_shard(network: nn.Module, held_out: Points) -> None:
+    """Without gradients and with coarse products outside, a shard gives the same bytes in full float32."""
+    watching = _Watching(network)
+    evaluation = small(watching, held_out, base=network)
+    shard = next(shard for shard in plan(evaluation) if shard.work == "cascade" and shard.judge == "network")
+    expected = _timeless(run_shard(shard, evaluation))
+    watching.seen.clear()
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.inference_mode():
+            assert _timeless(run_shard(shard, evaluation)) == expected
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert watching.seen == {("highest", False)}
+
+
+class _BackwardOnce(torch.autograd.Function):
+    """A step whose backward pass fails for more than two points: not at the gate, but in a block."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the inputs."""
+        return inputs.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        """Fail for a block."""
+        if len(gradients[0]) > 2:
+            raise RuntimeError("broken on the way back")
+        return gradients[0]
+
+
+def test_a_backward_pass_that_fails_midway_is_named(network: nn.Module, held_out: Points) -> None:
+    """The shard's title, the error itself, and what to do."""
+
+    class Broken(_Watching):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            passed: torch.Tensor = _BackwardOnce.apply(inputs)  # type: ignore[no-untyped-call]
+            return super().forward(passed)
+
+    evaluation = small(Broken(network), held_out, base=network)
+    shard = next(shard for shard in plan(evaluation) if shard.work == "cascade" and shard.judge == "network")
+    with pytest.raises(LevelsetError, match=r"white box on network, .*got RuntimeError: broken on the way back; mend"):
+        run_shard(shard, evaluation)

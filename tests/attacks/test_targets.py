@@ -1,7 +1,8 @@
 """The logits contract, and that wrapping changes nothing.
 
 Seen to fail with: the training check left out; the tolerance of `looks_like_probabilities` at 10; member logits not
-transposed; backward passes not counted.
+transposed; backward passes not counted; members not asked at the gate; the memory gate left out of it; `check_gradient`
+without its backward pass; the shape of an answer not compared.
 """
 
 from typing import Any
@@ -10,7 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.targets import EnsembleModel, NetworkModel, looks_like_probabilities, wrap
+from attacks.targets import (
+    EnsembleModel,
+    ModelFailure,
+    NetworkModel,
+    OutOfMemory,
+    check_gradient,
+    looks_like_probabilities,
+    wrap,
+)
 from ensemble import SymmetryEnsemble, network_digest
 from ensemble.errors import InputError, LevelsetError
 from tests.attacks.conftest import Points
@@ -110,3 +119,78 @@ def test_a_network_that_breaks_inside_the_bounds_is_not_judged(held_out: Points)
     )
     with pytest.raises(LevelsetError, match="numerically broken"):
         model.answers(torch.zeros(2, 1, 8, 8))
+
+
+class Members(Answer):
+    """An ensemble that answers good logits, and whatever it is told to member by member."""
+
+    def member_logits(self, inputs: Tensor) -> Any:
+        """Return the answer for the members."""
+        return self.answer(inputs)
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Return logits."""
+        return inputs.flatten(1)[:, :4]
+
+
+BAD_MEMBERS = {
+    "probabilities": (lambda x: torch.full((3, len(x), 4), 0.25), r"member 0: .*remove the final softmax"),
+    "one member's NaN": (lambda x: torch.ones(3, len(x), 4).index_fill(0, torch.tensor([1]), torch.nan), "member 1: "),
+    "batch first": (lambda x: torch.zeros(len(x), 3, 4), r"\['member', 4, 4\], got \[4, 3, 4\]"),
+    "no members": (lambda x: torch.zeros(0, len(x), 4), r"got \[0, 4, 4\]"),
+    "other classes": (lambda x: torch.zeros(3, len(x), 5), r"got \[3, 4, 5\]"),
+    "a list": (lambda x: [torch.zeros(len(x), 4)], "got list"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_MEMBERS))
+def test_members_keep_the_contract_too(case: str, held_out: Points) -> None:
+    """A mean of members can look right while no member does."""
+    answer, message = BAD_MEMBERS[case]
+    with pytest.raises(InputError, match=message):
+        wrap(Members(answer), bounds=BOX, example=held_out.inputs[:4])
+
+
+def test_memory_that_runs_out_at_the_gate_is_no_wrong_shape(held_out: Points) -> None:
+    """The remedy is a smaller block, not other inputs."""
+
+    def too_much(inputs: Tensor) -> Tensor:
+        return torch.empty(2**50)[: len(inputs)]
+
+    with pytest.raises(OutOfMemory, match=r"asking network once: .*block=2"):
+        wrap(Answer(too_much), bounds=BOX, example=held_out.inputs[:4])
+
+
+class _NoWayBack(torch.autograd.Function):
+    """A step whose backward pass fails."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        """Return the inputs."""
+        return inputs.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Fail."""
+        raise RuntimeError("no way back")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(lambda x: x.detach().flatten(1)[:, :4], "does not require grad"), (_NoWayBack.apply, "no way back")],
+)
+def test_an_answer_without_a_gradient_is_refused(answer: Any, message: str, held_out: Points) -> None:
+    """Said before any attack, with what to remove; also where the caller has switched gradients off."""
+    example = held_out.inputs[:2]
+    network = Answer(lambda x: answer(x.flatten(1)[:, :4]))
+    with torch.no_grad():
+        check_gradient(wrap(Answer(lambda x: x.flatten(1)[:, :4]), bounds=BOX, example=example), example)
+        with pytest.raises(InputError, match=rf"differentiated by the inputs, got RuntimeError: .*{message}.*; remove"):
+            check_gradient(wrap(network, bounds=BOX, example=example), example)
+
+
+def test_a_row_lost_midway_is_a_failure(held_out: Points) -> None:
+    """One answer too few would silently be another point's."""
+    model = wrap(Answer(lambda x: x.flatten(1)[: min(len(x), 5), :4]), bounds=BOX, example=held_out.inputs[:4])
+    with pytest.raises(ModelFailure, match=r"shape \[6, 4\] for 6 inputs, got \[5, 4\]; mend"):
+        model.answers(held_out.inputs[:6])

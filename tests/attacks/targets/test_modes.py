@@ -134,7 +134,7 @@ def test_modes_say_what_they_are() -> None:
 
 def test_modes_differ_where_they_should() -> None:
     """One confident member outweighs two in `logit`, does not in `vote`."""
-    logits = torch.tensor([[[9.0, 0.0]], [[0.0, 1.0]], [[0.0, 1.0]]]).expand(3, 2, 2)
+    logits = torch.tensor([[[9.0, 0.0]], [[0.5, 1.5]], [[0.5, 1.5]]]).expand(3, 2, 2)
     inputs = torch.zeros(1, 1, 2, 2)
     assert {mode: int(model_of(logits, mode).answers(inputs)) for mode in ("prob", "logit", "vote")} == {
         "prob": 0,
