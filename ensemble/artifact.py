@@ -1,7 +1,8 @@
-"""An ensemble on disk: two safetensors files and a manifest with their digests. Never pickle.
+"""An ensemble on disk: safetensors files and a manifest with their digests. Never pickle.
 
     FOLDER/manifest.json        schema version, architecture, layers, generation record, versions, SHA-256 of the files
     FOLDER/base.safetensors     the base's state dictionary
+    FOLDER/trunk.safetensors    the same of the refined copy that members share; only where there is one
     FOLDER/members.safetensors  per changed layer, weights and biases stacked over members
 
 The folder appears whole or not at all: it is written beside its place and renamed.
@@ -26,12 +27,15 @@ from ensemble.architectures import build as build_architecture
 from ensemble.errors import ArtifactError, InputError, LevelsetError
 from ensemble.execution import StackedLayer
 from ensemble.generation import Generation
-from ensemble.layers import LayerRef
-from ensemble.members import SymmetryEnsemble, like_state_of
+from ensemble.layers import LayerRef, like_state_of
+from ensemble.members import SymmetryEnsemble
 
 SCHEMA = "levelset/ensemble"
-SCHEMA_VERSION = 1
-FILES = ("base.safetensors", "members.safetensors")
+#: Versions that are read. Version 2 adds the trunk; what has none is still written as version 1.
+SCHEMA_VERSIONS = (1, 2)
+BASE, TRUNK, MEMBERS = "base.safetensors", "trunk.safetensors", "members.safetensors"
+#: Schema version -> the files that hold tensors.
+FILES = {1: (BASE, MEMBERS), 2: (BASE, TRUNK, MEMBERS)}
 # What reading a damaged file or fitting foreign tensors into a network raises.
 _DAMAGE = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError)
 
@@ -52,8 +56,10 @@ def save(ensemble: SymmetryEnsemble, folder: Path, *, architecture: Architecture
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        save_file({name: _plain(tensor) for name, tensor in ensemble.base.state_dict().items()}, staging / FILES[0])
-        save_file(_member_tensors(ensemble), staging / FILES[1])
+        save_file(_state(ensemble.base), staging / BASE)
+        if ensemble.refined is not None:
+            save_file(_state(ensemble.refined), staging / TRUNK)
+        save_file(_member_tensors(ensemble), staging / MEMBERS)
         manifest = _manifest(ensemble, architecture, staging)
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
         for path in (*staging.iterdir(), staging):
@@ -83,18 +89,22 @@ def load(
     path = Path(folder)
     manifest = read_manifest(path)
     try:
-        for name in FILES:
+        stored = {}
+        for name in FILES[manifest["schema_version"]]:
             _verify(path / name, manifest["files"][name])
-        base_state = load_file(path / FILES[0], device=str(device))
-        tensors = load_file(path / FILES[1], device=str(device))
+            stored[name] = load_file(path / name, device=str(device))
+            _check_finite(stored[name])
+        tensors = stored[MEMBERS]
         layers = [_stacked(entry, tensors) for entry in manifest["layers"]]
         input_shape = [int(size) for size in manifest["input_shape"]]
         generation = None if manifest["generation"] is None else Generation.from_dict(manifest["generation"])
-        _check_finite({**base_state, **tensors})
-        base = _build_base(manifest, build).to(device)
-        _check_class(path, base, base_state)
-        base.load_state_dict(like_state_of(base, base_state), strict=True)
-        return SymmetryEnsemble(base.eval(), input_shape, layers, generation)
+        networks = {}
+        for name in stored.keys() - {MEMBERS}:
+            network = _build_base(manifest, build).to(device)
+            _check_class(path, network, stored[name])
+            network.load_state_dict(like_state_of(network, stored[name]), strict=True)
+            networks[name] = network.eval()
+        return SymmetryEnsemble(networks[BASE], input_shape, layers, generation, trunk=networks.get(TRUNK))
     except ArtifactError:
         raise
     except LevelsetError as error:
@@ -125,9 +135,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"artifact {folder.name!r}: expected schema {SCHEMA!r}, got something else in manifest.json"
         )
-    if manifest.get("schema_version") != SCHEMA_VERSION:
+    if manifest.get("schema_version") not in SCHEMA_VERSIONS:
         raise ArtifactError(
-            f"artifact {folder.name!r}: expected schema version {SCHEMA_VERSION}, got "
+            f"artifact {folder.name!r}: expected schema version {' or '.join(map(str, SCHEMA_VERSIONS))}, got "
             f"{manifest.get('schema_version')!r}; it was written by another version of levelset"
         )
     missing = {"files", "layers", "input_shape", "generation", "architecture", "digest", "members"} - set(manifest)
@@ -137,9 +147,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _manifest(ensemble: SymmetryEnsemble, architecture: Architecture | None, folder: Path) -> dict[str, Any]:
+    version = 1 if ensemble.refined is None else 2
     return {
         "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": version,
         "architecture": None
         if architecture is None
         else {"key": architecture.key, "options": dict(architecture.options)},
@@ -149,9 +160,13 @@ def _manifest(ensemble: SymmetryEnsemble, architecture: Architecture | None, fol
         "digest": ensemble.digest,
         "layers": [{"layer": layer.ref.layer, "norm": layer.ref.norm} for layer in ensemble.layers],
         "generation": None if ensemble.generation is None else ensemble.generation.to_dict(),
-        "files": {name: _sha256(folder / name) for name in FILES},
+        "files": {name: _sha256(folder / name) for name in FILES[version]},
         "versions": {"torch": torch.__version__, "safetensors": safetensors.__version__},
     }
+
+
+def _state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: _plain(tensor) for name, tensor in network.state_dict().items()}
 
 
 def _member_tensors(ensemble: SymmetryEnsemble) -> dict[str, Tensor]:

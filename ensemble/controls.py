@@ -15,7 +15,7 @@ from ensemble.errors import NoSiteError
 from ensemble.graph import trace
 from ensemble.groups import Group, PowerOfTwoScaling
 from ensemble.layers import FoldedLayer, LayerRef, fold
-from ensemble.members import MemberLayers, SymmetryEnsemble, folded_base, with_members
+from ensemble.members import MemberLayers, SymmetryEnsemble, folded_trunk, with_members
 from ensemble.sites import CoupledSite, Site, sites_of
 
 
@@ -102,16 +102,16 @@ def noise_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator, factor: 
     """Return members whose weights are W + factor |W' - W| Z/|Z|: moved as far as the real ones, in random directions.
 
     Args:
-        ensemble: the ensemble under test; W is the base's (folded) weight, W' a member's.
+        ensemble: the ensemble under test; W is its trunk's (folded) weight, W' a member's.
         rng: CPU generator of Z.
         factor: multiplies the distance; 1 is `weight_noise_equal_norm`.
     """
-    base = folded_base(ensemble)
+    trunk = folded_trunk(ensemble)
     members = []
     for index in range(ensemble.size):
         layers = {}
         for ref, layer in ensemble.member_layers(index).items():
-            own = base[ref]
+            own = trunk[ref]
             bias = layer.bias
             if bias is not None:
                 start = torch.zeros_like(bias) if own.bias is None else own.bias

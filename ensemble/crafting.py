@@ -1,4 +1,6 @@
-"""The one small PGD that search crafts its inputs with. Evaluation never uses it: see the attacks package."""
+"""The one small PGD that search and hardening craft with. Evaluation never uses it: see the attacks package."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -40,12 +42,37 @@ def _craft_chunk(
 ) -> Tensor:
     with torch.no_grad():
         labels = network(x).argmax(1)
+
+    def loss(probe: Tensor) -> Tensor:
+        return F.cross_entropy(network(probe), labels, reduction="sum")
+
+    return ascend(loss, x, noise, radius=radius, steps=steps, bounds=bounds)
+
+
+def ascend(
+    loss: Callable[[Tensor], Tensor],
+    x: Tensor,
+    noise: Tensor,
+    *,
+    radius: float,
+    steps: int,
+    bounds: tuple[float, float],
+) -> Tensor:
+    """Return the last iterate of signed gradient steps of 2.5 radius / steps up a loss, inside the Linf ball of x.
+
+    Args:
+        loss: inputs `[batch ...]` -> a scalar, summed over inputs so that no input's gradient depends on another.
+        x: centre of the ball.
+        noise: the start minus x.
+        radius: Linf radius in input units.
+        steps: gradient steps.
+        bounds: least and largest input value.
+    """
     adversarial = (x + noise).clamp(*bounds)
     for _ in range(steps):
         probe = adversarial.detach().requires_grad_()
         with torch.enable_grad():
-            loss = F.cross_entropy(network(probe), labels, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, probe)
+            (gradient,) = torch.autograd.grad(loss(probe), probe)
         moved = adversarial + (2.5 * radius / steps) * gradient.sign()
         adversarial = torch.minimum(torch.maximum(moved, x - radius), x + radius).clamp(*bounds)
     return adversarial.detach()

@@ -1,6 +1,7 @@
 """SHA-256 digests of tensors and networks: what two parties compare instead of the bytes."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -31,3 +32,8 @@ def _digest(named: Iterable[tuple[str, Tensor]]) -> str:
         # Through uint8: numpy knows neither bfloat16 nor the quantised types.
         hasher.update(flat.view(torch.uint8).numpy().tobytes())
     return hasher.hexdigest()
+
+
+def text_digest(parts: Iterable[object]) -> str:
+    """Return the SHA-256 (hex) of JSON values in order."""
+    return hashlib.sha256(json.dumps(list(parts), sort_keys=True).encode()).hexdigest()

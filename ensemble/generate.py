@@ -5,8 +5,9 @@ activations as target, so that what one site misses the next one corrects (docs/
 used: crafted calibration inputs are made against the base's own prediction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,10 @@ from ensemble.digests import network_digest, tensor_digest
 from ensemble.errors import CalibrationError, InputError
 from ensemble.generation import Generation, ScaleTrial
 from ensemble.graph import trace
-from ensemble.members import SymmetryEnsemble
+from ensemble.hardening import Hardened, harden
+from ensemble.layers import fold
+from ensemble.members import MemberLayers, SymmetryEnsemble
+from ensemble.progress import Progress, ProgressCallback
 from ensemble.recipe import Recipe
 from ensemble.selection import gradient_similarity, most_diverse
 from ensemble.sites import sites_of
@@ -28,24 +32,6 @@ SCALE_FACTORS = (1.0, 0.7, 0.5, 0.35, 0.2, 0.1)
 SELECTION_INPUTS = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far generation has come.
-
-    Attributes:
-        done: steps finished.
-        total: steps in all.
-        message: what was finished last.
-    """
-
-    done: int
-    total: int
-    message: str
-
-
-ProgressCallback = Callable[[Progress], None]
-
-
 def generate(
     network: nn.Module,
     calibration: Tensor,
@@ -54,6 +40,7 @@ def generate(
     recipe: Recipe | None = None,
     rng: torch.Generator,
     progress: ProgressCallback | None = None,
+    checkpoints: Path | None = None,
 ) -> SymmetryEnsemble:
     """Return an ensemble of `members` networks on (almost) the base's level set.
 
@@ -65,6 +52,7 @@ def generate(
         recipe: settings; None for the preset `balanced`.
         rng: CPU generator; the same seed on the same device gives the same bytes.
         progress: called after every finished step.
+        checkpoints: a folder for the state of a recipe's hardening; interrupted, it goes on from there. None for none.
 
     Raises:
         InputError: wrong shapes, non-finite or constant calibration inputs, values outside the bounds, members < 1,
@@ -73,7 +61,9 @@ def generate(
         NoSiteError: the network has no site.
         CalibrationError: a refit cannot be trusted, for example with fewer rows than it has regressors.
     """
-    preparation = prepare(network, calibration, members=members, recipe=recipe, rng=rng, progress=progress)
+    preparation = prepare(
+        network, calibration, members=members, recipe=recipe, rng=rng, progress=progress, checkpoints=checkpoints
+    )
     return preparation.assemble([preparation.member(index) for index in range(preparation.candidates)])
 
 
@@ -83,6 +73,7 @@ class Preparation:
 
     Attributes:
         network: the base.
+        hardened: its refined copy, which is then the trunk; None where the trunk is the base.
         calibration: clean inputs `[n ...]`.
         members: how many the ensemble will have.
         builder: what builds one, its scale fitted.
@@ -92,12 +83,18 @@ class Preparation:
     """
 
     network: nn.Module
+    hardened: Hardened | None
     calibration: Tensor
     members: int
     builder: Builder
     trials: tuple[ScaleTrial, ...]
     seed: int
     member_seeds: tuple[int, ...]
+
+    @property
+    def trunk(self) -> nn.Module:
+        """Return the network that members are built from."""
+        return self.network if self.hardened is None else self.hardened.network
 
     @property
     def candidates(self) -> int:
@@ -120,11 +117,13 @@ class Preparation:
         """
         if len(built) != self.candidates:
             raise InputError(f"members: expected {self.candidates} candidates, got {len(built)}; build the others")
-        ensemble = self._joined(built)
-        if self.candidates > self.members:
-            kept = most_diverse(gradient_similarity(ensemble, self.calibration[:SELECTION_INPUTS]), self.members)
+        wanted = self.candidates - self.builder.recipe.spare_members
+        if self.candidates > wanted > 0:
+            candidates = self._joined([member.layers for member in built])
+            kept = most_diverse(gradient_similarity(candidates, self.calibration[:SELECTION_INPUTS]), wanted)
             built = [built[index] for index in kept]
-            ensemble = self._joined(built)
+        built = built[:wanted]
+        ensemble = self._joined([member.layers for member in built] + self._trunk_layers())
         return ensemble.with_generation(
             Generation(
                 recipe=self.builder.recipe,
@@ -133,15 +132,23 @@ class Preparation:
                 calibration_digest=tensor_digest(self.calibration),
                 base_digest=network_digest(self.network),
                 sites=tuple(member.sites for member in built),
-                agreement=_agreement(self.network, ensemble, self.calibration),
+                agreement=_agreement(self.network, ensemble, self.builder.clean),
                 redraws=tuple(redraw for member in built for redraw in member.redraws),
                 scale_trials=self.trials,
                 candidates=self.candidates,
+                hardening=None if self.hardened is None else self.hardened.report,
             )
         )
 
-    def _joined(self, built: Sequence[Member]) -> SymmetryEnsemble:
-        return SymmetryEnsemble.from_members(self.network, self.calibration, [member.layers for member in built])
+    def _trunk_layers(self) -> list[MemberLayers]:
+        """Return the trunk as a member, as the last of none or one: its own layers at the members' places."""
+        if self.candidates - self.builder.recipe.spare_members == self.members:
+            return []
+        refs = dict.fromkeys(ref for site in self.builder.sites for ref in (site.lower, site.upper))
+        return [{ref: fold(self.trunk, ref) for ref in refs}]
+
+    def _joined(self, members: Sequence[MemberLayers]) -> SymmetryEnsemble:
+        return SymmetryEnsemble.from_members(self.network, self.calibration, members, trunk=self.trunk)
 
 
 def prepare(
@@ -152,22 +159,36 @@ def prepare(
     recipe: Recipe | None = None,
     rng: torch.Generator,
     progress: ProgressCallback | None = None,
+    checkpoints: Path | None = None,
 ) -> Preparation:
     """Return what `generate` does once before it builds members; arguments and errors are those of `generate`."""
     settings = Recipe() if recipe is None else recipe
     _check_kinds(network, settings, rng)
     _check(calibration, members, settings)
-    traced = trace(network, calibration)
-    sites = sites_of(traced)[-(settings.last_sites or 0) :]
-    candidates = members + settings.spare_members
-    report = _Reporter(progress, total=1 + candidates * len(sites))
+    candidates = settings.built(members)
     seed = rng.initial_seed()
-    inputs = _with_crafted(network, calibration, settings, rng)
-    report.step(f"crafted {inputs.shape[0] - calibration.shape[0]} calibration inputs on the base")
-    builder, trials = fit_scale(network, Builder(traced, sites, calibration, inputs, settings, report.step), rng)
+    hardened = None
+    if settings.hardening is not None:
+        hardened = harden(
+            network,
+            calibration,
+            settings=settings.hardening,
+            bounds=settings.bounds,
+            rng=rng,
+            progress=progress,
+            checkpoints=checkpoints,
+        )
+    trunk = network if hardened is None else hardened.network
+    clean = calibration[: settings.fit_inputs]
+    traced = trace(trunk, clean)
+    sites = sites_of(traced)[-(settings.last_sites or 0) :]
+    report = _Reporter(progress, total=1 + candidates * len(sites))
+    inputs = _with_crafted(trunk, clean, settings, rng)
+    report.step(f"crafted {inputs.shape[0] - clean.shape[0]} calibration inputs on the base")
+    builder, trials = fit_scale(trunk, Builder(traced, sites, clean, inputs, settings, report.step), rng)
     # One seed per member: member k does not depend on how many come after it.
     member_seeds = tuple(_child_seed(rng) for _ in range(candidates))
-    return Preparation(network, calibration, members, builder, trials, seed, member_seeds)
+    return Preparation(network, hardened, calibration, members, builder, trials, seed, member_seeds)
 
 
 def fit_scale(network: nn.Module, builder: Builder, rng: torch.Generator) -> tuple[Builder, tuple[ScaleTrial, ...]]:

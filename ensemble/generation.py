@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ensemble.hardening.report import HardeningReport
 from ensemble.recipe import Recipe
 
 
@@ -81,11 +82,12 @@ class Generation:
         calibration_rows: unlabelled inputs used.
         calibration_digest: their digest, for the check that evaluation inputs are others.
         base_digest: digest of the base network.
-        sites: per member, per site.
+        sites: per member that was built, per site; a trunk that is itself the last member has no row.
         agreement: per member, share of calibration inputs on which its label is the base's.
         redraws: members that failed a gate and were drawn again.
         scale_trials: scales tried for `max_clean_drop`, in order; the recipe holds the one that was kept.
         candidates: members generated before the most diverse subset was kept.
+        hardening: what refining the trunk did; None where the trunk is the base.
     """
 
     recipe: Recipe
@@ -98,6 +100,7 @@ class Generation:
     redraws: tuple[Redraw, ...] = ()
     scale_trials: tuple[ScaleTrial, ...] = ()
     candidates: int = 0
+    hardening: HardeningReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -110,6 +113,7 @@ class Generation:
         Raises:
             KeyError, TypeError, InputError: the values are not such a record.
         """
+        hardening = values.get("hardening")
         members = tuple(tuple(SiteReport(**report) for report in reports) for reports in values["sites"])
         return cls(
             **{
@@ -119,5 +123,6 @@ class Generation:
                 "agreement": tuple(values["agreement"]),
                 "redraws": tuple(Redraw(**redraw) for redraw in values["redraws"]),
                 "scale_trials": tuple(ScaleTrial(**trial) for trial in values["scale_trials"]),
+                "hardening": None if hardening is None else HardeningReport.from_dict(hardening),
             }
         )

@@ -8,6 +8,8 @@ any padding, because the BatchNorm acts after the convolution; docs/mathematics.
 gamma 1, beta = bias, so a member's state dictionary loads strictly into the base's class.
 """
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -197,3 +199,13 @@ def unfold(network: nn.Module, ref: LayerRef, weight: Tensor, bias: Tensor | Non
         f"{ref.norm}.weight": torch.ones_like(norm.running_mean),
         f"{ref.norm}.bias": out,
     }
+
+
+def like_state_of(network: nn.Module, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries as a state dictionary with the versions of `network`'s own.
+
+    A class may load a state dictionary of an older version differently, and a plain dictionary counts as the oldest.
+    """
+    state = OrderedDict(entries)
+    state._metadata = getattr(network.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+    return state

@@ -1,8 +1,10 @@
-"""`SymmetryEnsemble`: the untouched base, and many members stored as the parameters of their sites only."""
+"""`SymmetryEnsemble`: the untouched base, and many members stored as the parameters of their sites only.
+
+What members share is the trunk: the base itself, or a refined copy of it, stored once.
+"""
 
 import copy
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +16,7 @@ from ensemble.errors import InputError
 from ensemble.execution import Plan, Program, StackedLayer, fixed_plan, program
 from ensemble.generation import Generation
 from ensemble.graph import TracedNetwork, trace
-from ensemble.layers import FoldedLayer, LayerRef, fold, unfold
+from ensemble.layers import FoldedLayer, LayerRef, fold, like_state_of, unfold
 from ensemble.prediction import Prediction, log_mean_probability, predict_from
 from ensemble.stopping import Decision, StoppingRule, until_decided
 
@@ -32,6 +34,8 @@ class SymmetryEnsemble(nn.Module):
         input_shape: shape of one input, without the batch axis.
         layers: the changed layers, stacked over members.
         generation: the record of how they were made, or None for a control.
+        trunk: the network that members share outside the changed layers, of the base's class; None for the base. A
+            copy is kept.
 
     Raises:
         InputError: no layers, layers of different member counts, or shapes that are not the base's.
@@ -44,13 +48,16 @@ class SymmetryEnsemble(nn.Module):
         input_shape: Sequence[int],
         layers: Sequence[StackedLayer],
         generation: Generation | None = None,
+        *,
+        trunk: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.base = copy.deepcopy(base).requires_grad_(False)
+        self.refined = None if trunk is None or trunk is base else copy.deepcopy(trunk).requires_grad_(False)
         self.input_shape = tuple(input_shape)
         self.generation = generation
         self._refs = tuple(layer.ref for layer in layers)
-        _check_layers(self.base, layers)
+        _check_layers(self.trunk, layers)
         for index, layer in enumerate(layers):
             self.register_buffer(f"weight_{index}", layer.weight.detach().clone())
             self.register_buffer(f"bias_{index}", None if layer.bias is None else layer.bias.detach().clone())
@@ -58,13 +65,21 @@ class SymmetryEnsemble(nn.Module):
         self._program: Program | None = program(self._trace(), self.layers)
 
     @classmethod
-    def from_members(cls, base: nn.Module, example_input: Tensor, members: Sequence[MemberLayers]) -> Self:
+    def from_members(
+        cls,
+        base: nn.Module,
+        example_input: Tensor,
+        members: Sequence[MemberLayers],
+        *,
+        trunk: nn.Module | None = None,
+    ) -> Self:
         """Return the ensemble of members given one by one, each with the same changed layers.
 
         Args:
             base: the network they were made from.
             example_input: `[batch ...]`, for the shape of one input.
             members: per member, its changed layers.
+            trunk: the network that members share outside those layers; None for the base.
         """
         layers = []
         for ref in members[0]:
@@ -72,12 +87,17 @@ class SymmetryEnsemble(nn.Module):
             biases = [layer.bias for layer in own if layer.bias is not None]
             weight = torch.stack([layer.weight for layer in own])
             layers.append(StackedLayer(ref, weight, torch.stack(biases) if biases else None))
-        return cls(base, example_input.shape[1:], layers)
+        return cls(base, example_input.shape[1:], layers, trunk=trunk)
 
     def with_generation(self, generation: Generation) -> Self:
         """Return this ensemble with its record attached."""
         self.generation = generation
         return self
+
+    @property
+    def trunk(self) -> nn.Module:
+        """Return the network that members share outside their changed layers: the base, or its refined copy."""
+        return self.base if self.refined is None else self.refined
 
     @property
     def size(self) -> int:
@@ -100,16 +120,19 @@ class SymmetryEnsemble(nn.Module):
 
     @property
     def program(self) -> Program:
-        """Return the base's graph with the members' layers: what an execution plan runs."""
+        """Return the trunk's graph with the members' layers: what an execution plan runs."""
         if self._program is None:
             self._program = program(self._trace(), self.layers)
         return self._program
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 over the base's and the members' parameters: equal digests answer alike."""
+        """Return the SHA-256 over the base's, the trunk's and the members' parameters: equal digests answer alike."""
         tensors = {f"base.{name}": value for name, value in self.base.state_dict(keep_vars=False).items()}
         tensors |= {f"buffer.{name}": value for name, value in self.base.named_buffers()}
+        if self.refined is not None:
+            tensors |= {f"trunk.{name}": value for name, value in self.refined.state_dict(keep_vars=False).items()}
+            tensors |= {f"trunk buffer.{name}": value for name, value in self.refined.named_buffers()}
         for layer in self.layers:
             tensors[f"member.{layer.ref}.weight"] = layer.weight
             if layer.bias is not None:
@@ -173,23 +196,23 @@ class SymmetryEnsemble(nn.Module):
         """
         if not isinstance(index, int) or not 0 <= index < self.size:
             raise InputError(f"member: expected an integer in 0..{self.size - 1}, got {index!r}")
-        network = copy.deepcopy(self.base)
+        network = copy.deepcopy(self.trunk)
         network.load_state_dict(self.member_state(index), strict=True)
         return network
 
     def member_state(self, index: int) -> dict[str, Tensor]:
         """Return the state dictionary of member `index`; it loads strictly into the base's class."""
-        state = self.base.state_dict()
+        state = self.trunk.state_dict()
         for layer in self.layers:
             bias = None if layer.bias is None else layer.bias[index]
-            state |= unfold(self.base, layer.ref, layer.weight[index], bias)
-        return like_state_of(self.base, {name: value.clone() for name, value in state.items()})
+            state |= unfold(self.trunk, layer.ref, layer.weight[index], bias)
+        return like_state_of(self.trunk, {name: value.clone() for name, value in state.items()})
 
     def member_layers(self, index: int) -> MemberLayers:
         """Return member `index`'s changed layers, BatchNorm folded in; views, not copies."""
         return {
             layer.ref: FoldedLayer(
-                _template(self.base, layer.ref), layer.weight[index], None if layer.bias is None else layer.bias[index]
+                _template(self.trunk, layer.ref), layer.weight[index], None if layer.bias is None else layer.bias[index]
             )
             for layer in self.layers
         }
@@ -213,7 +236,7 @@ class SymmetryEnsemble(nn.Module):
     def _trace(self) -> TracedNetwork:
         reference = self.layers[0].weight
         example = torch.zeros(1, *self.input_shape, dtype=reference.dtype, device=reference.device)
-        return trace(self.base, example)
+        return trace(self.trunk, example)
 
     def _check_input(self, x: Tensor) -> None:
         weight = self.layers[0].weight
@@ -227,26 +250,18 @@ class SymmetryEnsemble(nn.Module):
             )
 
 
-def like_state_of(network: nn.Module, entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries as a state dictionary with the versions of `network`'s own.
-
-    A class may load a state dictionary of an older version differently, and a plain dictionary counts as the oldest.
-    """
-    state = OrderedDict(entries)
-    state._metadata = getattr(network.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
-    return state
-
-
-def folded_base(ensemble: SymmetryEnsemble) -> MemberLayers:
-    """Return the base's own layers at the places where members differ, BatchNorm folded in."""
-    return {layer.ref: fold(ensemble.base, layer.ref) for layer in ensemble.layers}
+def folded_trunk(ensemble: SymmetryEnsemble) -> MemberLayers:
+    """Return the trunk's own layers at the places where members differ, BatchNorm folded in."""
+    return {layer.ref: fold(ensemble.trunk, layer.ref) for layer in ensemble.layers}
 
 
 def with_members(ensemble: SymmetryEnsemble, members: Sequence[MemberLayers]) -> SymmetryEnsemble:
-    """Return an ensemble of the same base with other members; it has no generation record."""
+    """Return an ensemble of the same base and trunk with other members; it has no generation record."""
     layers = ensemble.layers
     example = torch.empty(0, *ensemble.input_shape, dtype=layers[0].weight.dtype, device=layers[0].weight.device)
-    return SymmetryEnsemble.from_members(ensemble.base, example, [dict(member) for member in members])
+    return SymmetryEnsemble.from_members(
+        ensemble.base, example, [dict(member) for member in members], trunk=ensemble.trunk
+    )
 
 
 def _template(base: nn.Module, ref: LayerRef) -> Any:

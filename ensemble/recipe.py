@@ -1,13 +1,14 @@
 """Every setting of generation as one frozen, validated value, with named presets."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 from ensemble.errors import RecipeError
+from ensemble.hardening.settings import Hardening
+from ensemble.ranges import is_integer, is_number, require
 
 # Field -> its least value, by kind of range.
 _WHOLE: Mapping[str, float] = MappingProxyType(
@@ -43,6 +44,8 @@ class Recipe:
         crafting_radii: Linf radii, in input units, of the adversarial copies among the calibration inputs; () for none.
         crafting_steps: PGD steps per copy.
         bounds: least and largest value of an input.
+        fit_inputs: the first so many calibration inputs are used for the sites; None for all.
+        hardening: refine a copy of the base first and build the members from it; None for no gradient training.
 
     Raises:
         RecipeError: a field is outside its range.
@@ -65,29 +68,35 @@ class Recipe:
     crafting_radii: tuple[float, ...] = (1 / 255, 4 / 255)
     crafting_steps: int = 5
     bounds: tuple[float, float] = (0.0, 1.0)
+    fit_inputs: int | None = None
+    hardening: Hardening | None = None
 
     def __post_init__(self) -> None:
         for name, bound in _WHOLE.items():
             value = getattr(self, name)
-            _require(_is_integer(value) and value >= bound, name, f"an integer >= {bound:g}", value)
+            _require(is_integer(value) and value >= bound, name, f"an integer >= {bound:g}", value)
         for name, bound in _AT_LEAST.items():
             value = getattr(self, name)
-            _require(_is_number(value) and value >= bound, name, f"a number >= {bound:g}", value)
+            _require(is_number(value) and value >= bound, name, f"a number >= {bound:g}", value)
         for name, bound in _ABOVE.items():
             value = getattr(self, name)
-            _require(_is_number(value) and value > bound, name, f"a number > {bound:g}", value)
+            _require(is_number(value) and value > bound, name, f"a number > {bound:g}", value)
+        fitted, hardening = self.fit_inputs, self.hardening
+        _require(fitted is None or (is_integer(fitted) and fitted >= 2), "fit_inputs", "an integer >= 2", fitted)
+        valid = hardening is None or isinstance(hardening, Hardening)
+        _require(valid, "hardening", "a Hardening", hardening)
         per_unit, last, drop = self.fit_rows_per_unit, self.last_sites, self.max_clean_drop
         _require(
-            per_unit is None or (_is_number(per_unit) and per_unit > 0), "fit_rows_per_unit", "a number > 0", per_unit
+            per_unit is None or (is_number(per_unit) and per_unit > 0), "fit_rows_per_unit", "a number > 0", per_unit
         )
-        _require(last is None or (_is_integer(last) and last >= 1), "last_sites", "an integer >= 1", last)
-        _require(drop is None or (_is_number(drop) and 0 < drop < 1), "max_clean_drop", "a share in (0, 1)", drop)
+        _require(last is None or (is_integer(last) and last >= 1), "last_sites", "an integer >= 1", last)
+        _require(drop is None or (is_number(drop) and 0 < drop < 1), "max_clean_drop", "a share in (0, 1)", drop)
         low_high = tuple(self.bounds)
-        valid = len(low_high) == 2 and all(map(_is_number, low_high)) and low_high[0] < low_high[1]
+        valid = len(low_high) == 2 and all(map(is_number, low_high)) and low_high[0] < low_high[1]
         _require(valid, "bounds", "two numbers (low, high) with low < high", self.bounds)
         object.__setattr__(self, "bounds", low_high)
         radii = tuple(self.crafting_radii)
-        _require(all(_is_number(r) and r > 0 for r in radii), "crafting_radii", "numbers > 0", self.crafting_radii)
+        _require(all(is_number(r) and r > 0 for r in radii), "crafting_radii", "numbers > 0", self.crafting_radii)
         object.__setattr__(self, "crafting_radii", radii)
 
     def to_json(self) -> str:
@@ -119,20 +128,19 @@ class Recipe:
         sequences = {"bounds", "crafting_radii"} & set(values)
         for name in sequences:
             _require(isinstance(values[name], list | tuple), name, "a list of numbers", values[name])
+        hardening = values.get("hardening")
+        if hardening is not None and not isinstance(hardening, Hardening):
+            values = {**values, "hardening": Hardening.from_dict(hardening)}
         return cls(**values)
 
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    def built(self, members: int) -> int:
+        """Return how many members are built for an ensemble of so many, spare ones included."""
+        trunk = self.hardening is not None and self.hardening.trunk_is_member
+        return members - trunk + self.spare_members
 
 
 def _require(holds: bool, name: str, expected: str, got: object) -> None:
-    if not holds:
-        raise RecipeError(f"recipe.{name}: expected {expected}, got {got!r}")
+    require(holds, f"recipe.{name}", expected, got)
 
 
 presets: Mapping[str, Recipe] = MappingProxyType(
@@ -140,6 +148,7 @@ presets: Mapping[str, Recipe] = MappingProxyType(
         "faithful": Recipe(scale=0.6),
         "balanced": Recipe(),
         "diverse": Recipe(scale=1.2, search_rate=0.01),
+        "hardened": Recipe(fit_inputs=500, hardening=Hardening()),
         "as_published": Recipe(
             scale=10.0,
             search_steps=0,

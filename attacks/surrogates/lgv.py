@@ -19,7 +19,7 @@ from attacks.data import LabelledData, check_labels
 from attacks.surrogates.pools import Tensors, on_base
 from ensemble.digests import tensor_digest
 from ensemble.errors import InputError, LevelsetError
-from ensemble.members import like_state_of
+from ensemble.layers import like_state_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

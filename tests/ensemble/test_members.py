@@ -15,7 +15,7 @@ from torch.testing import assert_close
 import ensemble
 from ensemble.controls import exact_ensemble, noise_ensemble, scrambled_ensemble
 from ensemble.errors import InputError
-from ensemble.members import SymmetryEnsemble, folded_base
+from ensemble.members import SymmetryEnsemble, folded_trunk
 from ensemble.prediction import predict_from
 from tests.ensemble.cases import ResidualNet, generator, images, plain_cnn, randomised
 
@@ -141,7 +141,7 @@ def test_exact_ensemble_is_the_null_test(build: object) -> None:
     (b,) = torch.autograd.grad(network(x).log_softmax(-1)[:, 0].sum(), x)
     assert float(nn.functional.cosine_similarity(a.flatten(1), b.flatten(1)).min()) > 0.999
     first = null.layers[0]
-    assert float((first.weight[0] - folded_base(null)[first.ref].weight).abs().max()) > 0.1
+    assert float((first.weight[0] - folded_trunk(null)[first.ref].weight).abs().max()) > 0.1
 
 
 def test_powers_of_two_are_exact_to_the_bit() -> None:
@@ -155,7 +155,7 @@ def test_powers_of_two_are_exact_to_the_bit() -> None:
 
 def test_controls_move_as_far_or_scramble(many: SymmetryEnsemble) -> None:
     """Noise members lie exactly as far from the base as the real ones; scrambled members hold the same entries."""
-    base = folded_base(many)
+    base = folded_trunk(many)
     noisy = noise_ensemble(many, rng=generator())
     scrambled = scrambled_ensemble(many, rng=generator())
     for real, noise, shuffled in zip(many.layers, noisy.layers, scrambled.layers, strict=True):
