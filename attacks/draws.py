@@ -131,7 +131,7 @@ def group_draws(
             f"draws: expected the target's calibration inputs to make {count} draws from, got none; pass "
             "calibration=inputs, or further ensembles as other_draws"
         )
-    recipe = recipe_of(target)
+    recipe = recipe_of(target, "other draws of the group")
     _check_own(target, calibration)
     members = int(getattr(target, "size", 1))
     numbers = range(1 + given, count)

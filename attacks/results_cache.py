@@ -29,7 +29,7 @@ class ResultsCache:
         self._folder = None if folder is None else folder / "results"
 
     def get(self, shard: "Shard", evaluation: Evaluation) -> Result | None:
-        """Return the stored result of a shard, or None: absent, damaged, or its examples get other verdicts today.
+        """Return the stored result of a shard, or None: absent, damaged, its examples gone, or judged otherwise today.
 
         Args:
             shard: of the evaluation's plan.
@@ -42,7 +42,8 @@ class ResultsCache:
         except (OSError, ValueError):
             return None
         own = isinstance(result, dict) and result.get("key") == shard.key
-        return result if own and same_verdicts(shard, result, evaluation) else None
+        found = own and _kept(result, evaluation.examples_folder) and same_verdicts(shard, result, evaluation)
+        return result if found else None
 
     def put(self, shard: "Shard", result: Mapping[str, Any]) -> None:
         """Keep the result of a shard: whole or not at all.
@@ -60,6 +61,14 @@ class ResultsCache:
     def _path(self, shard: "Shard") -> Path:
         assert self._folder is not None
         return self._folder / f"{shard.key}.json"
+
+
+def _kept(result: Mapping[str, Any], folder: Path | None) -> bool:
+    """Return whether the examples of a result lie where the evaluation keeps them: a report says so of each."""
+    records = [record for run in result.get("runs", ()) for record in run["examples"]]
+    if folder is None:
+        return all(record["path_relative"] is None for record in records)
+    return all(recall(record, folder) is not None for record in records)
 
 
 def same_verdicts(shard: "Shard", result: Mapping[str, Any], evaluation: Evaluation) -> bool:

@@ -1,6 +1,8 @@
 """Members of the attacker's own: it knows the method, the recipe and the data, not the defender's seed and sample."""
 
+import copy
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +13,19 @@ from ensemble.digests import tensor_digest
 from ensemble.errors import InputError
 from ensemble.execution import StackedLayer
 from ensemble.generate import generate
-from ensemble.layers import LayerRef
+from ensemble.layers import LayerRef, like_state_of
 from ensemble.members import SymmetryEnsemble
 from ensemble.recipe import Recipe
 
+_TRUNK: Final = "trunk|"  # before the name of an entry of the refined trunk's state
 
-def recipe_of(target: nn.Module) -> Recipe:
+
+def recipe_of(target: nn.Module, purpose: str = "fresh members") -> Recipe:
     """Return the recipe a target was generated with: by Kerckhoffs, the attacker knows it.
 
     Args:
         target: an ensemble with its generation record.
+        purpose: what the recipe is for, named in the error.
 
     Raises:
         InputError: it has no record.
@@ -28,7 +33,7 @@ def recipe_of(target: nn.Module) -> Recipe:
     recipe = getattr(getattr(target, "generation", None), "recipe", None)
     if not isinstance(recipe, Recipe):
         raise InputError(
-            f"fresh members: expected a target with the record of its generation, got {type(target).__name__} without "
+            f"{purpose}: expected a target with the record of its generation, got {type(target).__name__} without "
             "one; evaluate an ensemble that was generated or loaded, or name the recipe"
         )
     return recipe
@@ -64,7 +69,7 @@ class FreshMembers:
     def __post_init__(self) -> None:
         """Check the number of members, and name what they are made from; the rest is checked where they are made."""
         if not isinstance(self.count, int) or isinstance(self.count, bool) or self.count < 1:
-            raise InputError(f"fresh members: expected a whole number >= 1 of them, got {self.count!r}; pass e.g. 8")
+            raise InputError(f"{self.name}: expected a whole number >= 1 of them, got {self.count!r}; pass e.g. 8")
         sample = tensor_digest(self.sample)
         parts = [self.name, self.base_digest, self.recipe.to_json(), sample, self.seed, self.count]
         object.__setattr__(self, "digest", content_digest(parts))
@@ -91,6 +96,8 @@ class FreshMembers:
 def layers_to_tensors(ensemble: SymmetryEnsemble) -> dict[str, Tensor]:
     """Return the changed layers of an ensemble as named tensors on the CPU; `layers_from_tensors` reads them back.
 
+    A refined trunk goes with them, entry by entry.
+
     Args:
         ensemble: any.
     """
@@ -101,6 +108,9 @@ def layers_to_tensors(ensemble: SymmetryEnsemble) -> dict[str, Tensor]:
         tensors[f"{key}|weight"] = layer.weight.detach().cpu().contiguous().clone()
         if layer.bias is not None:
             tensors[f"{key}|bias"] = layer.bias.detach().cpu().contiguous().clone()
+    if ensemble.refined is not None:
+        for name, value in ensemble.refined.state_dict().items():
+            tensors[f"{_TRUNK}{name}"] = value.detach().cpu().contiguous().clone()
     return tensors
 
 
@@ -113,7 +123,7 @@ def layers_from_tensors(base: nn.Module, input_shape: tuple[int, ...], tensors: 
         tensors: of `layers_to_tensors`.
     """
     layers = []
-    for name in sorted(tensors):
+    for name in sorted(name for name in tensors if not name.startswith(_TRUNK)):
         key, _, part = name.rpartition("|")
         if part == "weight":
             _, layer, norm = key.split("|")
@@ -122,4 +132,13 @@ def layers_from_tensors(base: nn.Module, input_shape: tuple[int, ...], tensors: 
             layers.append(
                 StackedLayer(ref, on_base(base, tensors[name]), None if bias is None else on_base(base, bias))
             )
-    return SymmetryEnsemble(base, input_shape, layers)
+    return SymmetryEnsemble(base, input_shape, layers, trunk=_trunk(base, tensors))
+
+
+def _trunk(base: nn.Module, tensors: Tensors) -> nn.Module | None:
+    state = {name.removeprefix(_TRUNK): value for name, value in tensors.items() if name.startswith(_TRUNK)}
+    if not state:
+        return None
+    trunk = copy.deepcopy(base)
+    trunk.load_state_dict(like_state_of(trunk, state), strict=True)
+    return trunk

@@ -2,7 +2,7 @@
 
 Seen to fail with: the key of a stored result not compared; stored verdicts believed without asking the network; a
 half-written file that ends the run; the temporary file of a failed write left behind; results not written one by one;
-temporary files named by the process alone.
+temporary files named by the process alone; a hit whose examples are gone, or were never kept.
 """
 
 import errno
@@ -77,6 +77,23 @@ def test_a_result_that_is_not_true_any_more_is_made_again(
     else:
         path.write_text(json.dumps(result | {"key": "0" * 64}))
     assert run_all(small(members, network, digits, tmp_path), cache=tmp_path).digest == expected
+
+
+def test_a_report_depends_on_the_call_not_on_what_was_cached(
+    members: nn.Module, network: nn.Module, digits: Points, tmp_path: Path
+) -> None:
+    """Examples that were never kept, or are gone, are made again where they are wanted."""
+    without = run_all(small(members, network, digits, tmp_path, examples_folder=None), cache=tmp_path)
+    assert not any(record.path_relative for record in without.artifacts)
+    first = run_all(small(members, network, digits, tmp_path), cache=tmp_path)
+    assert all((tmp_path / "examples" / str(record.path_relative)).exists() for record in first.artifacts)
+    for path in sorted((tmp_path / "examples").glob("*.safetensors"))[::2]:
+        path.unlink()
+    again = run_all(small(members, network, digits, tmp_path), cache=tmp_path)
+    assert all((tmp_path / "examples" / str(record.path_relative)).exists() for record in again.artifacts)
+    assert again.digest == first.digest
+    last = run_all(small(members, network, digits, tmp_path, examples_folder=None), cache=tmp_path)
+    assert last.digest == without.digest
 
 
 def test_a_full_disk_is_said_and_loses_nothing(

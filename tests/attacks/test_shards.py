@@ -1,8 +1,8 @@
 """Shards are deterministic, idempotent and independent of order; merging them is pure.
 
 Seen to fail with: no `manual_seed` in `_settled`; no `fork_rng`; the thread count not restored; the root seed left out
-of the crafting key; the judges' digests put into the crafting key; `merge` reading results in the order of the mapping; the
-caller's `no_grad`, precision of products or TF32 left in force.
+of the crafting key; the judges' digests put into the crafting key; `merge` reading results in the order of the mapping;
+the caller's `no_grad`, precision of products or TF32 left in force.
 """
 
 import dataclasses
