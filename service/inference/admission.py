@@ -13,6 +13,7 @@ from service.inference.costs import CostModel, retry_after
 from service.inference.waiting import Line
 
 CAUTION: Final = 4.0  # mean errors of a prediction that are kept free in front of a deadline
+STANDING: Final = 0.5  # share of its time that a request may spend in a queue that stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,23 @@ class Forecast:
         wait: until it begins, if nobody else comes: the rest of the running execution, and the queue.
         answer: until it is answered, if others keep coming.
         doubt: how far off that may be, by the errors of earlier predictions.
+        executions: that this takes, behind the running one.
+        busy: seconds since the device was last idle.
     """
 
     wait: float
     answer: float
     doubt: float
+    executions: int
+    busy: float
+
+    def allowed(self, timeout: float) -> float:
+        """Return the seconds until the answer that a request may be admitted with.
+
+        A burst may use all of its time. Behind a device that was not idle for as long, the queue stands: its length
+        adds to every wait and to no rate. It is kept short then, but never too short to fill the next execution.
+        """
+        return timeout if self.executions <= 1 or self.busy <= timeout else STANDING * timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,7 @@ class Admission:
         self._empty = asyncio.Event()
         self._empty.set()
         self._wait = 0.0
+        self._idle_at: float | None = None
 
     @property
     def idle(self) -> bool:
@@ -138,13 +152,17 @@ class Admission:
         wait = rest + sum(self.costs.predict(kind, count, max_rows=max_rows) for kind, count in ahead.items())
         # Whoever comes later fills the executions up, its own included, so each of them counts as a full one.
         answer, variance = rest, 0.0 if running is None else running.predicted**2
+        total = 0
         for kind, count in {**ahead, ask.kind: ahead.get(ask.kind, 0) + rows}.items():
             executions = math.ceil(count / max_rows)
             seconds = self.costs.predict(kind, max_rows, max_rows=max_rows)
+            total += executions
             answer += executions * seconds
             variance += executions * seconds**2
+        if self.idle or self._idle_at is None:
+            self._idle_at = now
         self._wait = wait
-        return Forecast(wait, answer, self.costs.spread * math.sqrt(variance))
+        return Forecast(wait, answer, self.costs.spread * math.sqrt(variance), total, now - self._idle_at)
 
     def check(self, rows: int, forecast: Forecast, *, timeout: float) -> None:
         """Return when a request may wait.
@@ -162,10 +180,11 @@ class Admission:
         if self.idle:
             return  # nothing is in its way: it runs, and what it costs is learned
         self._check_rows(rows, forecast.wait)
-        if forecast.answer + CAUTION * forecast.doubt > timeout:
+        allowed = forecast.allowed(timeout)
+        if forecast.answer + CAUTION * forecast.doubt > allowed:
             raise Refused(
                 "predicted_wait",
-                f"queue: expected an answer within {timeout:g} s, got a predicted wait of {forecast.wait:.2f} s before "
+                f"queue: expected an answer within {allowed:g} s, got a predicted wait of {forecast.wait:.2f} s before "
                 "it begins; send it later",
                 retry_after=retry_after(forecast.wait),
             )

@@ -2,7 +2,8 @@
 
 Seen to fail: results sliced one row off; a failing execution failing all in it; a deadline kept late; bytes not given
 back; rows not taken again after they did not fit; keys mixed; executions above `max_rows`; no ageing; the running
-execution left out of the prediction; a deadline compared with the wait alone; the delay kept although a deadline comes.
+execution left out of the prediction; a deadline compared with the wait alone; the delay kept although a deadline comes;
+half the time allowed to every request, and all of it to every one; the next execution left unfilled.
 """
 
 import asyncio
@@ -174,6 +175,21 @@ def test_overload_is_refused_and_what_is_accepted_is_answered(overload: float) -
         assert answered / seconds >= 0.9 * capacity * min(overload, 1.0) * 0.95
     else:
         assert refused == 0
+
+
+def test_a_burst_may_use_all_of_its_time_and_a_standing_queue_half() -> None:
+    """After calm, what can be answered in time is admitted; behind a device that is never idle, waits stay short."""
+    bounds = Bounds(8, 4096, 10**9, 30.0)
+    device = Device(slope=0.01, base=0.02)  # 0.1 s a full execution
+    burst = [Arrival(0.0, "a", (0.5,) * 8, 1, 2.0, None) for _ in range(17)]
+    late = [outcome for outcome in run(play(burst, device, bounds)) if not isinstance(outcome.result, Exception)]
+    assert max(outcome.ended - outcome.sent for outcome in late) > 1.2
+    outcomes = run(play(uniform(30, 30, rows=8, timeout=2.0), Device(slope=0.01, base=0.02), bounds))
+    begin = outcomes[0].sent
+    answered = [outcome for outcome in outcomes if not isinstance(outcome.result, Exception)]
+    steady = [outcome.ended - outcome.sent for outcome in answered if outcome.sent > begin + 4]
+    assert 0.5 < max(steady) <= 1.0
+    assert len(answered) * 0.1 >= 0.95 * 30
 
 
 def test_the_refusal_names_the_wait_that_is_there() -> None:
