@@ -22,7 +22,7 @@ from service.catalogue.names import check_name
 from service.catalogue.repository import ModelRepository
 
 DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,2})?")
-ENOUGH = 500  # calibration images used where the caller names no number
+ENOUGH = 500  # calibration images used where the caller names no number and the recipe trains nothing
 CALIBRATION = "calibration"
 
 
@@ -91,7 +91,7 @@ def build(
         LevelsetError: the name, the numbers or the network do not allow it; nothing is stored then.
     """
     check_name(order.name)  # before minutes of work
-    inputs = calibration_inputs(base, source, order.calibration)
+    inputs = calibration_inputs(base, source, order.calibration, enough=enough(order.recipe))
     rng = torch.Generator().manual_seed(order.seed)
     model = ensemble.generate(
         base.network, inputs, members=order.members, recipe=order.recipe, rng=rng, progress=progress
@@ -106,8 +106,13 @@ def build(
     )
 
 
-def calibration_inputs(base: TrainedNetwork, source: DataSet, n: int | None) -> Tensor:
-    """Return `n` images of the calibration part, all but at most 500 when None, on the network's device.
+def enough(recipe: Recipe) -> int:
+    """Return how many calibration images are used where the caller names no number: hardening wants thousands."""
+    return ENOUGH if recipe.hardening is None else max(ENOUGH, recipe.hardening.inputs)
+
+
+def calibration_inputs(base: TrainedNetwork, source: DataSet, n: int | None, *, enough: int = ENOUGH) -> Tensor:
+    """Return `n` images of the calibration part, all but at most `enough` when None, on the network's device.
 
     Raises:
         InputError: the data set has other classes than the network, or not so many images.
@@ -118,7 +123,7 @@ def calibration_inputs(base: TrainedNetwork, source: DataSet, n: int | None) -> 
             f"data set {source.name}: expected {classes} classes like the network, got {source.num_classes}; "
             "use the data set the network was trained on"
         )
-    count = min(source.size(CALIBRATION), ENOUGH) if n is None else n
+    count = min(source.size(CALIBRATION), enough) if n is None else n
     return source.part(CALIBRATION, count).inputs.to(next(base.network.parameters()).device)
 
 

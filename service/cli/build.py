@@ -50,7 +50,8 @@ def command(
 ) -> None:
     """Build an ensemble from trained weights and store it in the model repository.
 
-    Only the images of the data set's calibration part are used, without their labels. The network is not retrained.
+    Only the images of the data set's calibration part are used, without their labels. The network is not retrained;
+    a recipe with a hardening fine-tunes a copy of it.
     """
     from service.catalogue import building, datasets
     from service.catalogue.repository import ModelRepository

@@ -1,9 +1,12 @@
-"""Jobs of type `generate`: an ensemble from a stored base network, one member per step."""
+"""Jobs of type `generate`: an ensemble from a stored base network, one member per step, a hardening before them."""
 
+import fcntl
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -27,18 +30,19 @@ from service.settings import Settings
 from service.store.canonical import canonical, digest
 
 KEPT: Final = 2  # preparations held ready; jobs that interleave use one each
+HARDENING: Final = -1  # index of the step that refines the trunk
 SCHEMA: Final = "generate-1"  # raised when the result of a step changes
 
 
 class GeneratingBench(SteppedBench):
-    """Builds ensembles member by member; a killed process loses one member."""
+    """Builds ensembles member by member; a killed process loses one member, or a few steps of the hardening."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._prepared: OrderedDict[str, tuple[TrainedNetwork, DataSet, Preparation]] = OrderedDict()
 
     def steps(self, spec: Mapping[str, Any]) -> Sequence[Step]:
-        """Return one step per candidate, spare ones included."""
+        """Return one step per candidate, spare ones included, after the hardening where the recipe has one."""
         content = {name: value for name, value in spec.items() if name not in ("name", "members", "base")}
         content |= {
             "schema": SCHEMA,
@@ -46,12 +50,18 @@ class GeneratingBench(SteppedBench):
             "device": self.settings.device.partition(":")[0],
             "threads": self.settings.threads,
         }
-        count = spec["members"] + spec["recipe"]["spare_members"]
-        return [Step(digest({**content, "member": index}), f"member {index}", index) for index in range(count)]
+        recipe = ensemble.Recipe.from_dict(spec["recipe"])
+        count = recipe.built(spec["members"])
+        first = (
+            [] if recipe.hardening is None else [Step(digest({**content, "member": HARDENING}), "hardening", HARDENING)]
+        )
+        return first + [Step(digest({**content, "member": index}), f"member {index}", index) for index in range(count)]
 
     def work(self, spec: Mapping[str, Any], step: Step) -> dict[str, Any]:
-        """Return the record of a member whose weights are stored."""
+        """Return the record of a member whose weights are stored, or the digest of the refined trunk."""
         _, _, preparation = self._preparation(spec)
+        if step.index == HARDENING:
+            return {"trunk": ensemble.network_digest(preparation.trunk)}
         member = preparation.member(step.index)
         tensors = {}
         for index, layer in enumerate(member.layers.values()):
@@ -68,7 +78,8 @@ class GeneratingBench(SteppedBench):
     def finish(self, spec: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return name and version of the stored ensemble; what is stored already is not stored again."""
         base, dataset, preparation = self._preparation(spec)
-        model = preparation.assemble([self._member(result, base.network) for result in results])
+        members = [result for result in results if "weights" in result]
+        model = preparation.assemble([self._member(result, base.network) for result in members])
         repository = ModelRepository(self.settings.models_folder)
         info = store(base, dataset, spec["name"], model, repository, base_name=spec["base"])
         record = canonical({**info.generation, "ensemble": info.name, "version": info.version, "digest": info.digest})
@@ -84,6 +95,8 @@ class GeneratingBench(SteppedBench):
 
     def is_whole(self, result: Mapping[str, Any]) -> bool:
         """Return whether the weights of the member are still there."""
+        if "weights" not in result:
+            return True
         try:
             self.artifacts.get(result["weights"])
         except (Gone, DamagedArtifact):
@@ -133,4 +146,18 @@ class GeneratingBench(SteppedBench):
         inputs = calibration_inputs(base, dataset, spec["calibration"]["n"])
         recipe = ensemble.Recipe.from_dict(spec["recipe"])
         rng = torch.Generator().manual_seed(spec["seed"])
-        return base, dataset, prepare(base.network, inputs, members=spec["members"], recipe=recipe, rng=rng)
+        members, checkpoints = spec["members"], self.settings.data / "hardening"
+        with _turn(checkpoints) if recipe.hardening is not None else nullcontext():
+            preparation = prepare(
+                base.network, inputs, members=members, recipe=recipe, rng=rng, checkpoints=checkpoints
+            )
+        return base, dataset, preparation
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Let one process at a time harden: the others then find the finished checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -9,7 +9,7 @@ import ensemble
 from attacks.suites import SUITES
 from ensemble.errors import ArtifactError, InputError, RecipeError, UnknownName
 from service.catalogue.base_models import BaseModels
-from service.catalogue.building import CALIBRATION, ENOUGH
+from service.catalogue.building import CALIBRATION, enough
 from service.catalogue.datasets import DataSet
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.names import RESERVED
@@ -102,7 +102,8 @@ class Resolver:
             ) from None
         dataset = self._dataset("calibration.dataset", job.calibration.dataset)
         held = dataset.sizes[CALIBRATION]
-        count = min(held, ENOUGH) if job.calibration.n is None else job.calibration.n
+        recipe = _recipe(job.recipe)
+        count = min(held, enough(recipe)) if job.calibration.n is None else job.calibration.n
         if count > held:
             raise UnprocessableRequest(
                 f"calibration.n: expected at most {held} images of {job.calibration.dataset!r}, got {count}; ask for "
@@ -111,7 +112,7 @@ class Resolver:
             )
         spec = job.what()
         spec["calibration"]["n"] = count
-        spec["recipe"] = asdict(_recipe(job.recipe))
+        spec["recipe"] = asdict(recipe)
         pinned = {
             "base_sha256": base.sha256,
             "architecture": base.architecture,

@@ -145,6 +145,8 @@ def _calibration(generation: Mapping[str, Any]) -> str:
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_value(item)}" for name, item in value.items() if item is not None)
     return ", ".join(_value(item) for item in value) if isinstance(value, list | tuple) else str(value)
 
 
