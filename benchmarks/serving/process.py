@@ -65,7 +65,7 @@ async def _until_ready(process: subprocess.Popen[bytes], client: Client, system:
 
 
 def _share_alike(family: list[int]) -> None:
-    """Give every process of a server our own share of a busy core; Linux counts per session, and some open their own."""
+    """Give every process of a server our own share of a busy core: Linux counts by session, and some open their own."""
     try:
         own = Path("/proc/self/autogroup").read_text().split()[-1]
         for pid in family:

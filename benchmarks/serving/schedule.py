@@ -4,17 +4,15 @@ import random
 
 
 def poisson(rate: float, seconds: float, seed: int) -> list[float]:
-    """Return the times of a Poisson process within `[0, seconds)`, ascending.
+    """Return the times of a Poisson process within `[0, seconds)`, ascending, given that they are `rate * seconds`.
+
+    Given their number, its times are independent and uniform. A free number would load one server more than another:
+    that of 200 arrivals varies by 7 %, which at full load is the difference between a queue and none.
 
     Args:
-        rate: arrivals per second on average.
+        rate: arrivals per second.
         seconds: length of the window.
         seed: the same seed gives the same times.
     """
     rng = random.Random(seed)
-    times: list[float] = []
-    now = rng.expovariate(rate)
-    while now < seconds:
-        times.append(now)
-        now += rng.expovariate(rate)
-    return times
+    return sorted(rng.uniform(0, seconds) for _ in range(round(rate * seconds)))
