@@ -1,13 +1,14 @@
 """The schema of reports: committed, and compatible with what older versions wrote.
 
 Seen to fail with: a field without a default added; a default of a later field written out; the reader refusing unknown
-keys, which the committed file shows, too.
+keys, which the committed file shows, too; a document of 1.2 dropped; a required field added to the committed schema.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 import attacks
@@ -41,6 +42,25 @@ def test_a_report_of_an_older_version_is_read_as_it_was(path: Path) -> None:
     if report.schema_version == "1.1":
         assert report.audits == report.surrogates == report.baselines == []
         assert all(attack.cold for attack in report.attacks)
+
+
+def _errors(document: Any) -> list[str]:
+    schema = json.loads(COMMITTED.read_text(encoding="utf-8"))
+    return [error.message for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(document)]
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_the_committed_schema_accepts_what_was_written(path: Path) -> None:
+    """Documents of older versions keep to it, by a validator that knows nothing of our classes."""
+    assert _errors(json.loads(path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_committed_schema_accepts_a_fresh_report_and_little_else(report: EvaluationReport) -> None:
+    """A report of today keeps to it; one with a status missing or a count that is text does not."""
+    document = json.loads(report.to_json())
+    assert _errors(document) == []
+    assert _errors({name: value for name, value in document.items() if name != "status"})
+    assert _errors(document | {"data": document["data"] | {"n": "many"}})
 
 
 def test_one_document_of_every_older_minor_version_is_read() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.gradient import KEEP_SERVED_MARGIN, KEEP_SURROGATE_LOSS, pgd
-from attacks.gradient.apgd_l1 import SparseClimb, apgd_l1, project_l1, sparse_direction
+from attacks.gradient.apgd_l1 import L1, SparseClimb, apgd_l1, project_l1, sparse_direction
 from attacks.gradient.climb import Reading
 from attacks.gradient.keeping import served_margin
 from attacks.targets import NetworkModel
@@ -59,6 +59,19 @@ def test_the_projection_is_the_nearest_point_of_ball_and_box() -> None:
     assert (found - origin).abs().sum(1).max() <= 0.8 + 1e-9
     inside = origin + 0.01 * (0.5 - origin)
     torch.testing.assert_close(project_l1(inside, origin, 0.8, BOX), inside)
+
+
+def test_the_ball_of_the_attack_projects_onto_both_at_once() -> None:
+    """What the attack calls is the joint projection, for iterates and for starts."""
+    origin = torch.rand(20, 1, 2, 3)
+    origin[:, 0, 0, 0] = 0.02
+    x = origin + torch.randn(20, 1, 2, 3)
+    assert torch.equal(L1.project(x, origin, 0.8, BOX), project_l1(x, origin, 0.8, BOX))
+    apart = (origin + _onto_ball((x - origin).flatten(1), 0.8).view_as(origin)).clamp(*BOX)
+    assert (L1.project(x, origin, 0.8, BOX) - apart).abs().max() > 0.05
+    used = (L1.start(origin, 0.8, BOX) - origin).flatten(1).abs().sum(1)
+    assert used.max() <= 0.8 + 1e-5
+    assert used.median() > 0.79  # the whole radius, except where the box is in the way of a draw
 
 
 def test_a_step_changes_the_largest_gradients() -> None:
