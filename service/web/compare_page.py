@@ -103,7 +103,8 @@ def compare_page(
 def _option(report: Mapping[str, Any]) -> Choice:
     row = report_row(report)
     written = row.created.human if row.created else words.DASH
-    return Choice(row.id, f"{row.subject or words.short_id(row.id)} · {row.status.text} · {written}", {})
+    parts = (words.short_id(row.id), written, row.status.text, row.subject)  # what tells two apart comes first
+    return Choice(row.id, " · ".join(part for part in parts if part), {})
 
 
 def _row(row: Mapping[str, Any], widest: float) -> GainRow:

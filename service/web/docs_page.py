@@ -1,6 +1,7 @@
 """The OpenAPI document as one readable page: no viewer from elsewhere, no script."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,7 @@ from service.web import words
 
 METHODS: Final = ("get", "put", "post", "patch", "delete", "head")
 LONGEST: Final = 60
+NUMBERS: Final = re.compile(r"\[([\s\d.,+-]+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,14 @@ def _operation(document: Mapping[str, Any], path: str, method: str, found: Mappi
             (str(status), str(answer.get("description", "")))
             for status, answer in (found.get("responses") or {}).items()
         ),
-        example=json.dumps(examples[0], indent=1, ensure_ascii=False) if examples else "",
+        example=_shown(examples[0]) if examples else "",
     )
+
+
+def _shown(example: object) -> str:
+    """Return an example as JSON, lists of numbers on one line."""
+    text = json.dumps(example, indent=1, ensure_ascii=False)
+    return NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def _parameter(document: Mapping[str, Any], one: Mapping[str, Any]) -> Parameter:

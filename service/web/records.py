@@ -1,5 +1,6 @@
 """Rows of the pages as values, read from the resources of the API: models, jobs, events, reports."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -96,6 +97,11 @@ class JobRow:
     error: str
     actions: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
+
+    @property
+    def news(self) -> str:
+        """Return what is worth saying aloud: the state and tens of per cent, not every shard."""
+        return f"{self.state.text}, {math.floor(10 * self.fraction) * 10} % done. {self.meaning}".strip()
 
     @property
     def is_open(self) -> bool:

@@ -18,7 +18,17 @@
   const streaming = () => stream !== null && stream.readyState === EventSource.OPEN;
   const interval = () => (asked() > 0 && streaming() ? Math.max(CALM, asked()) : asked());
 
+  // What somebody who does not see the page is told: an element that stays, since one that is swapped in says nothing.
+  function announce(fresh) {
+    const told = document.querySelector("[data-news]");
+    const next = told === null ? undefined : fresh.getElementById(told.id)?.dataset.news;
+    if (next === undefined || next === told.dataset.news) return;
+    told.dataset.news = next;
+    document.getElementById("news").textContent = next;
+  }
+
   function swap(fresh) {
+    announce(fresh);
     for (const part of document.querySelectorAll("[data-live]")) {
       const next = fresh.getElementById(part.id);
       if (next === null || next.innerHTML === part.innerHTML) continue;

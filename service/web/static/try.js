@@ -7,6 +7,7 @@
   if (form === null) return;
   const field = (name) => form.elements.namedItem(name);
   const busy = document.getElementById("busy");
+  const news = document.getElementById("news"); // read out; the answer itself is swapped, and such parts say nothing
   const token = document.querySelector('meta[name="csrf-token"]')?.content;
   const headers = token ? { "X-CSRF-Token": token } : {};
   const AGAIN = 1500; // milliseconds before a refused request is sent again
@@ -58,6 +59,7 @@
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("result");
       if (fresh !== null) document.getElementById("result").replaceChildren(...document.importNode(fresh, true).childNodes);
       busy.textContent = answer.ok ? "" : "Not answered.";
+      news.textContent = document.querySelector("#result .verdict")?.textContent ?? "";
     } catch {
       busy.textContent = "The service does not answer.";
     }

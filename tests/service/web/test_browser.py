@@ -1,51 +1,30 @@
 """In a real browser the report opens with the network off, and the pages follow a job without being reloaded.
 
 Mutations seen to fail: the style changed after its digest was taken (the policy refuses it); a picture from another
-host; `live.js` emptied; a table without its scrolling frame; the dark theme removed; the policy without `connect-src`.
+host; `live.js` emptied; a table without its scrolling frame; the dark theme removed; the policy without `connect-src`;
+the line that is read out swapped with the part it tells of.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from service.web.report import render_html
 from tests.service.web import reports, samples
+from tests.service.web.real_site import CHROMIUM, WIDTHS, Scheme, Watch
 from tests.service.web.site import Site, serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra `dev` brings it")
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-Scheme = Literal["light", "dark"]
-WIDTHS = (1280, 390)
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra `dev` brings it")
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not there: apt-get install chromium"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """Return the system's Chromium, closed at the end."""
-    with api.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module", params=["quick", "standard"])
@@ -62,27 +41,6 @@ def site() -> Iterator[Site]:
     """Return a server with the pages of the service."""
     with serving() as running:
         yield running
-
-
-@dataclass(slots=True)
-class Watch:
-    """What a page did that it should not have done, and what it asked for."""
-
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    @classmethod
-    def on(cls, page: "Page") -> "Watch":
-        """Return a watch that hears console, errors and requests of the page."""
-        watch = cls()
-        page.on("console", lambda message: watch.complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: watch.complaints.append(str(error)))
-        page.on("request", lambda request: watch.requests.append(request.url))
-        return watch
-
-    def outside(self, origin: str) -> list[str]:
-        """Return the requests that left the origin; data inside the page is no request."""
-        return [url for url in self.requests if not url.startswith((origin, "data:"))]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -163,6 +121,7 @@ def test_a_job_page_follows_its_job(browser: "Browser", site: Site) -> None:
     assert page.locator("#state .word").inner_text() == "running"
     assert page.locator("#open-report").count() == 0
     page.locator("#do-pause").focus()
+    page.evaluate("window.told = document.getElementById('news')")
     site.events = samples.events(9)
     page.get_by_text("shard 9 of 46").wait_for(timeout=10_000)
     assert page.evaluate("document.activeElement.id") == "do-pause"
@@ -170,6 +129,10 @@ def test_a_job_page_follows_its_job(browser: "Browser", site: Site) -> None:
     page.locator("#open-report").wait_for(timeout=10_000)
     assert page.locator("#state .word").inner_text() == "succeeded"
     assert page.locator("main").get_attribute("data-refresh") is None
+    assert (
+        page.evaluate("window.told.isConnected && window.told.textContent")
+        == "succeeded, 100 % done. The report is written."
+    )
     asked = len(watch.requests)
     page.wait_for_timeout(2_500)
     assert len(watch.requests) == asked

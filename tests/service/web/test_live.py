@@ -6,122 +6,33 @@ name with a field; the lane of tries is not started.
 """
 
 import io
-import os
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from PIL import Image
 
-from service.settings import Settings
-from tests.service.inference.models import copy_models
-from tests.service.integration.service_process import Service, running
-from tests.service.web.test_browser import CHROMIUM, FLAGS, WIDTHS, Watch
+from tests.service.web.real_site import (
+    CHROMIUM,
+    ORDER,
+    PATIENCE,
+    WIDTHS,
+    Site,
+    Watch,
+    pages_of,
+    photograph,
+    serious_faults,
+)
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra `dev` brings it")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra `dev` brings it")
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not there: apt-get install chromium"),
 ]
-PATIENCE = 180_000  # milliseconds: the worker loads its libraries at the first try
-ORDER = {"image": {"dataset": "digits", "index": 3}, "target": "digits", "epsilon": 0.2, "steps": 5}
-SERIOUS = frozenset({"serious", "critical"})
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A running service with two finished jobs."""
-
-    service: Service
-    jobs: tuple[str, ...]
-    reports: tuple[str, ...]
-
-    @property
-    def url(self) -> str:
-        """Its origin."""
-        return str(self.service.client.base_url).rstrip("/")
-
-    def try_once(self, **changes: Any) -> httpx.Response:
-        """Return the answer to a try, asked again while the worker still loads its libraries."""
-        found: list[httpx.Response] = []
-
-        def answered() -> bool:
-            found.append(self.service.client.post("/api/v1/try", json=ORDER | changes))
-            return found[-1].status_code not in (503, 504)
-
-        self.service.until(answered)
-        return found[-1]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Yield a service with the ensemble `digits` and two reports of it."""
-    data = tmp_path_factory.mktemp("site")
-    copy_models(tmp_path_factory, data)
-    with running(Settings(data=data, port=0, drain_grace=2.0)) as service:
-        small = {"data": {"name": "digits", "split": "test", "n": 8}, "threat": {"norm": "linf", "epsilons": [0.1]}}
-        jobs = tuple(service.submit(**small, seed=seed) for seed in (0, 1))
-        for job in jobs * 3:  # a busy machine takes longer than the patience of one look
-            with suppress(AssertionError):
-                service.wait_for_end(job)
-        reports = tuple(str(service.wait_for_end(job)["report_id"]) for job in jobs)
-        yield Site(service, jobs, reports)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """Return the system's Chromium, closed at the end."""
-    with api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-        yield started
-        started.close()
-
-
-def serious_faults(page: "Page") -> list[str]:
-    """Return what axe finds serious, none where it is not installed.
-
-    It is run by the debugger, beside the page's policy, which would refuse it.
-    """
-    axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    found = page.evaluate("async () => (await axe.run(document)).violations")
-    return [
-        f"{fault['id']}: {node['html'][:160]}"
-        for fault in found
-        if fault["impact"] in SERIOUS
-        for node in fault["nodes"]
-    ]
-
-
-def photograph(page: "Page", name: str, width: int) -> None:
-    """Keep a picture of the whole page where somebody asked for it."""
-    folder = os.environ.get("LEVELSET_PHOTOGRAPHS")
-    if folder:
-        page.screenshot(path=str(Path(folder) / f"{name}-{width}.png"), full_page=True)
-
-
-def pages_of(site: Site) -> dict[str, str]:
-    """Return the pages by name."""
-    first, second = site.reports
-    return {
-        "dashboard": "/",
-        "model": "/models/digits",
-        "evaluate": "/evaluate",
-        "job": f"/jobs/{site.jobs[0]}",
-        "compare": f"/compare?first={first}&second={second}",
-        "try": "/try",
-        "login": "/login",
-        "docs": "/docs",
-        "missing": "/models/nobody",
-    }
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -221,7 +132,7 @@ def test_a_try_is_remembered_and_refused_with_reason(site: Site) -> None:
     again = client.post("/api/v1/try", json=ORDER | {"seed": 5}).json()
     assert again["cached"] is True
     assert len(again["adversarial"]["members"]) == 2
-    wrong = [
+    wrong: list[tuple[dict[str, Any], int]] = [
         ({"target": "nobody"}, 404),
         ({"attack": "__class__"}, 422),
         ({"steps": 41}, 422),
