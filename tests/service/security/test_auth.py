@@ -21,12 +21,12 @@ OPEN = {"/v2/health/live", "/v2/health/ready", "/login", "/favicon.ico"}
 JOB = {"type": "evaluate", "target": "nobody", "data": {"name": "digits", "n": 8}, "threat": {"epsilons": [0.1]}}
 
 
-def every_route(house: House) -> list[tuple[str, str]]:
-    """Return method and path of every route, parameters filled in."""
+def every_route(house: House, *, filled: bool = True) -> list[tuple[str, str]]:
+    """Return method and path of every route, parameters filled in where asked for."""
     routes = [route for listed in house.app.routes for route in flat(listed)]
     assert [route.path for route in routes if isinstance(route, Mount)] == ["/static"]
     return [
-        (method, re.sub(r"{[^}]*}", "x1", route.path))
+        (method, re.sub(r"{[^}]*}", "x1", route.path) if filled else route.path)
         for route in routes
         if isinstance(route, Route)
         for method in sorted(route.methods or {"GET"})
