@@ -64,6 +64,7 @@ def examine(settings: Settings) -> list[Finding]:
         offline_data,
         lambda: data_folder(settings.data),
         lambda: repository(settings.models_folder),
+        lambda: orphans(settings),
     )
     return [look() for look in looks]
 
@@ -169,3 +170,31 @@ def repository(folder: Path) -> Finding:
     except LevelsetError as error:
         return Finding("model repository", str(error), "restore the named version from a backup or build it again")
     return Finding("model repository", ", ".join(found) or "empty; `levelset demo` puts a first ensemble there")
+
+
+def orphans(settings: Settings) -> Finding:
+    """Return how many artifacts nothing names: what was written before a crash, or belonged to what was deleted."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from service.jobs.retention import GRACE, Keeper
+    from service.store.database import Database
+
+    if not settings.artifacts_folder.exists():
+        return Finding("artifacts", "none yet")
+    database = Database(settings.database_url)
+    try:
+        keeper = Keeper(database, settings.artifacts_folder, settings.bases_folder, keep_days=settings.keep_days)
+        found = keeper.survey()
+    except SQLAlchemyError as error:
+        return Finding(
+            "artifacts", type(error).__name__, "start the service once, which brings the database up to date"
+        )
+    finally:
+        database.close()
+    if not found.files:
+        return Finding("artifacts", "each is named by a job or a report")
+    return Finding(
+        "artifacts",
+        f"{found.files} that nothing names ({found.bytes} bytes); each is collected {GRACE // 3600} h after its "
+        "last use",
+    )

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,15 +64,29 @@ class Keeper:
         """Return what was forgotten just now."""
         jobs = self._forget_jobs()
         before = time.time() - self._grace
-        blobs, shards = self._named()
-        files = [*self._unnamed("blobs", blobs, before), *self._unnamed("shards", shards, before)]
-        size = sum(path.stat().st_size for path in files)
-        for path in files:
-            path.unlink(missing_ok=True)
+        count = size = 0
+        for path in self._orphans(before):
+            with suppress(FileNotFoundError):
+                seen = path.stat()
+                if seen.st_mtime < before:  # whoever found it meanwhile has touched it, and names it soon
+                    path.unlink()
+                    count, size = count + 1, size + seen.st_size
         drafts = [path for path in self._bases.glob(f"{DRAFTS}*") if path.stat().st_mtime < before]
         for draft in drafts:
             shutil.rmtree(draft, ignore_errors=True)
-        return Collected(jobs, len(files) + len(drafts), size)
+        return Collected(jobs, count + len(drafts), size)
+
+    def survey(self) -> Collected:
+        """Return which files nothing names, young ones too, and collect nothing."""
+        sizes = []
+        for path in self._orphans(float("inf")):
+            with suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return Collected(0, len(sizes), sum(sizes))
+
+    def _orphans(self, before: float) -> list[Path]:
+        blobs, shards = self._named()
+        return [*self._unnamed("blobs", blobs, before), *self._unnamed("shards", shards, before)]
 
     def _forget_jobs(self) -> int:
         if not self._keep:

@@ -1,4 +1,7 @@
-"""Artifacts: immutable files named by what they hold, written whole or not at all."""
+"""Artifacts: immutable files named by what they hold, written whole or not at all.
+
+A file that is stored or found again counts as new: the sweep of what nothing names leaves it alone meanwhile.
+"""
 
 import hashlib
 import os
@@ -18,7 +21,7 @@ class ArtifactStore:
         """Return the SHA-256 under which `data` is now stored; storing it twice is harmless."""
         name = hashlib.sha256(data).hexdigest()
         path = self._path("blobs", name)
-        if not path.exists() or path.read_bytes() != data:  # a damaged file is mended by making it again
+        if not _touched(path) or path.read_bytes() != data:  # a damaged file is mended by making it again
             _write_whole(path, data)
         return name
 
@@ -47,10 +50,12 @@ class ArtifactStore:
 
     def get_result(self, key: str) -> bytes | None:
         """Return the result of the shard `key`; None where it is missing or damaged, so that it is computed again."""
+        path = self._path("shards", key)
         try:
-            seal, _, data = self._path("shards", key).read_bytes().partition(b"\n")
+            seal, _, data = path.read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
+        _touched(path)
         return data if hashlib.sha256(data).hexdigest().encode() == seal else None
 
     def _path(self, kind: str, name: str) -> Path:
@@ -59,8 +64,19 @@ class ArtifactStore:
         return self._folder / kind / name[:2] / name
 
 
+def _touched(path: Path) -> bool:
+    """Return whether a file is there, which counts as new from now on: whoever found it is about to name it."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a folder that can be read only
+        return path.exists()
+    return True
+
+
 def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(descriptor, "wb") as handle:
@@ -72,6 +88,14 @@ def _write_whole(path: Path, data: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it; each is in its parent for good before anything is put into it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
