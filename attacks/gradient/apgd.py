@@ -66,19 +66,25 @@ class AutoPGD(FixedEpsilonAttack):  # type: ignore[misc]
     ) -> Any:
         """Return the best example of each point by the keep rule; the input itself is the first candidate.
 
+        Croce & Hein (2020), algorithm 1: step sizes of section 4.2, momentum of equation 4.
+
         Args:
             model: a foolbox model of torch; gradients are taken through it.
             inputs: `[batch ...]` float32, inside the model's bounds.
-            criterion: true labels, or foolbox's targeted or untargeted criterion.
-            epsilon: the radius, in input units.
-            starting_points: where the first restart begins instead of a random point, inside ball and box.
+            criterion: true labels `[batch]` int64, or foolbox's targeted or untargeted criterion.
+            epsilon: the radius, in input units, > 0.
+            starting_points: `[batch ...]`, where the first restart begins instead of a random point,
+                inside ball and box.
             kwargs: nothing else is accepted.
 
         Returns:
-            Examples, same type and shape as `inputs`.
+            Examples, same type and shape as `inputs`, inside ball and box.
 
         Raises:
             InputError: a criterion of another kind.
+            AssertionError: an input outside the model's bounds (foolbox's own check).
+            TypeError: another keyword.
+            ModelFailure: the model raised an error of its own, where it was made by `wrap`.
         """
         raise_if_kwargs(kwargs)
         wrapped, restore = ep.astensor_(inputs)

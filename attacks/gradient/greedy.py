@@ -55,22 +55,26 @@ class GreedyMemberAttack(FixedEpsilonAttack):  # type: ignore[misc]
         starting_points: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Return the example of each point that leaves the fewest members.
+        """Return the example of each point that leaves the fewest members; the input itself is the first candidate.
+
+        After Dbouk & Shanbhag (2022), algorithm 1, reimplemented from the idea; the exact expectation decides here.
 
         Args:
             model: a foolbox model of torch with `member_logits`.
             inputs: `[batch ...]` float32, inside the model's bounds.
-            criterion: true labels, or foolbox's targeted or untargeted criterion.
-            epsilon: the radius, in input units.
-            starting_points: where to start instead of the inputs, inside ball and box.
+            criterion: true labels `[batch]` int64, or foolbox's targeted or untargeted criterion.
+            epsilon: the radius, in input units, > 0.
+            starting_points: `[batch ...]`, where to start instead of the inputs, inside ball and box.
             kwargs: nothing else is accepted.
 
         Returns:
-            Examples, same type and shape as `inputs`.
+            Examples, same type and shape as `inputs`, inside ball and box.
 
         Raises:
-            TypeError: the model has no members.
             InputError: a criterion of another kind.
+            AssertionError: an input outside the model's bounds (foolbox's own check).
+            TypeError: the model has no members, or another keyword.
+            ModelFailure: the model raised an error of its own, where it was made by `wrap`.
         """
         raise_if_kwargs(kwargs)
         require_members(model, "greedy member attack")

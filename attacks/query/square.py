@@ -72,19 +72,25 @@ class Square(FixedEpsilonAttack):  # type: ignore[misc]
     ) -> Any:
         """Return the best example of each point by the keep rule; the input itself is the first candidate.
 
+        Andriushchenko et al. (2020), algorithm 1; the moves are those of sections 3.2 (Linf) and 3.4 (L2).
+
         Args:
             model: a foolbox model of torch.
             inputs: `[batch channel height width]` float32, inside the model's bounds.
-            criterion: true labels, or foolbox's targeted or untargeted criterion.
-            epsilon: the radius, in input units.
-            starting_points: where the search begins instead of stripes, inside ball and box.
+            criterion: true labels `[batch]` int64, or foolbox's targeted or untargeted criterion.
+            epsilon: the radius, in input units, > 0.
+            starting_points: `[batch channel height width]`, where the search begins instead of stripes,
+                inside ball and box.
             kwargs: nothing else is accepted.
 
         Returns:
-            Examples, same type and shape as `inputs`.
+            Examples, same type and shape as `inputs`, inside ball and box; `used` holds the queries of each point.
 
         Raises:
             InputError: inputs that are no images, or a criterion of another kind.
+            AssertionError: an input outside the model's bounds (foolbox's own check).
+            TypeError: another keyword.
+            ModelFailure: the model raised an error of its own, where it was made by `wrap`.
         """
         raise_if_kwargs(kwargs)
         wrapped, restore = ep.astensor_(inputs)
