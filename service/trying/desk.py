@@ -39,9 +39,11 @@ class TryDesk:
     Args:
         settings: where the spool lies.
         served: returns the newest answering version of an ensemble.
+        patience: seconds a try may take.
     """
 
-    def __init__(self, settings: "Settings", served: Callable[[str], Served]) -> None:
+    def __init__(self, settings: "Settings", served: Callable[[str], Served], *, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._settings = settings
         self._served = served
         self._spool = Spool(settings.data / "try")
@@ -59,7 +61,7 @@ class TryDesk:
             UnknownModel: there is no such ensemble.
             UnprocessableRequest: the image does not fit it.
             Overloaded: this owner's last try is not answered yet.
-            NotReady: no worker took it.
+            NotReady: no worker took it, or its process ended twice.
             DeadlineExceeded: it takes longer than ten seconds.
         """
         spec = self._resolved(order, owner)
@@ -151,8 +153,8 @@ class TryDesk:
         }
 
     async def _wait(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE
-        await asyncio.to_thread(self._spool.ask, name, {"spec": spec, "until": time.time() + PATIENCE})
+        deadline = time.monotonic() + self._patience
+        await asyncio.to_thread(self._spool.ask, name, {"spec": spec, "until": time.time() + self._patience})
         while time.monotonic() < deadline:
             await asyncio.sleep(LOOK)
             answer = await asyncio.to_thread(self._spool.answered, name)
@@ -161,7 +163,8 @@ class TryDesk:
         if await asyncio.to_thread(self._spool.withdraw, name):
             raise NotReady("try: no worker took it; look whether one runs, and try again", retry_after=5)
         raise DeadlineExceeded(
-            f"try: expected an answer within {PATIENCE:g} s, got none yet; ask the same again, or take fewer steps"
+            f"try: expected an answer within {self._patience:g} s, got none yet; "
+            "ask the same again, or take fewer steps"
         )
 
     @contextmanager
@@ -178,6 +181,8 @@ class TryDesk:
 def _failure(error: Mapping[str, str]) -> ServiceError:
     if error["code"] == "invalid":
         return UnprocessableRequest(error["message"], field="image")
+    if error["code"] == "gone":
+        return NotReady(f"try: {error['message']}", retry_after=5)
     if error["code"] == "late":
         return DeadlineExceeded(f"try: {error['message']}")
     return TryFailed(error["message"])

@@ -16,6 +16,7 @@ LOOK: Final = 0.05  # seconds between looks for orders
 SWEEP: Final = 60.0  # seconds between looks for what is too old
 BUDGET: Final = 20.0  # seconds after which a try is killed; its asker was told so at ten
 LOADING: Final = 300.0  # seconds that loading the libraries may take, which a busy machine stretches
+TRIES: Final = 2  # of one try whose process ends
 REST: Final = 600.0  # seconds without a try after which the process is given back
 
 
@@ -25,11 +26,13 @@ class TryLane:
     Args:
         settings: where the spool lies.
         process: of this lane alone.
+        budget: seconds after which a try is killed.
     """
 
-    def __init__(self, settings: Settings, process: ShardProcess) -> None:
+    def __init__(self, settings: Settings, process: ShardProcess, *, budget: float = BUDGET) -> None:
         self._spool = Spool(settings.data / "try")
         self._process = process
+        self._budget = budget
         self._warm = False
         self._used = 0.0
         self._swept = 0.0
@@ -55,10 +58,20 @@ class TryLane:
             return False
         digest, order = taken
         await self._warm_up()
-        if order["until"] > time.time() - BUDGET:  # a little late is worth it: who asks again finds the answer
-            self._used = time.time()
-            self._spool.answer(digest, await self._answer("try", order["spec"], BUDGET))
+        if order["until"] > time.time() - self._budget:  # a little late is worth it: who asks again finds the answer
+            self._spool.answer(digest, await self._tried(order["spec"]))
         return True
+
+    async def _tried(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a try; whose process ends in the middle is tried once more, in a new one."""
+        for _ in range(TRIES):
+            await self._warm_up()
+            self._used = time.time()
+            answer = await self._answer("try", spec, self._budget)
+            if answer.get("error", {}).get("code") != "gone":
+                break
+            LOG.warning("the process of a try ended before it answered")
+        return answer
 
     async def _warm_up(self) -> None:
         if not self._warm:
@@ -86,7 +99,7 @@ class TryLane:
             return _error(error.code, str(error))
         except ShardProcessDied:
             self._warm = False
-            return _error("internal", "the process of the try ended before it answered; see the worker's log")
+            return _error("gone", "the process of the try ended before it answered; ask again")
 
 
 def _error(code: str, message: str) -> dict[str, Any]:
