@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 DATA ?= var
 PORT ?= 8000
 
-.PHONY: help setup demo serve test lint types imports unit bench clean
+.PHONY: help setup demo serve test lint types imports unit soak bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/.installed ## create the virtual environment and install into it
 
@@ -41,9 +41,44 @@ imports: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
-bench: setup ## the benchmarks that need minutes; results under benchmarks/results
-	$(BIN)/python benchmarks/latency.py
-	$(BIN)/python benchmarks/stolen_base.py
+KILLS ?= 50
+SEED ?= 0
+BLOCK ?= 6
+MINUTES ?= 10
+
+soak: setup ## kill -9 at random and minutes of mixed load on a real service: KILLS, SEED, BLOCK, MINUTES
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --kills $(KILLS) --seed $(SEED) --block $(BLOCK)
+	OMP_NUM_THREADS=1 LEVELSET_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -q -m soak --timeout 0
+
+docs: setup ## the documentation as a site, in site/; needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The table of benchmarks/README.md is made of the JSON files that the benchmarks leave.
+bench: setup ## the benchmarks that need minutes and no data, and the table of benchmarks/README.md
+	$(BIN)/python -m benchmarks.flow
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.figures speed
+	$(BIN)/python -m benchmarks.readme
+
+bench-full: bench ## all benchmarks: hours; those that need images and weights say so and are passed over
+	$(BIN)/python -m benchmarks.execution --threads 1
+	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.zoo
+	$(BIN)/python -m benchmarks.stolen_base
+	$(BIN)/python -m benchmarks.stopping
+	$(BIN)/python -m benchmarks.ladder --write
+	$(BIN)/python -m benchmarks.transfer_matrix --write
+	$(BIN)/python -m benchmarks.figures ensembles
+	$(BIN)/python -m benchmarks.readme
+
+wheel: setup ## the wheel and the source archive, in dist/
+	$(BIN)/python -m build
+
+sbom: setup ## what is installed, as CycloneDX, in sbom.json
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file sbom.json
+
+audit: setup ## known vulnerabilities of what is installed; asks PyPI
+	$(BIN)/pip-audit --skip-editable
 
 clean: ## remove the virtual environment, caches and the data folder of the demo
-	rm -rf $(VENV) $(DATA) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(DATA) site dist sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

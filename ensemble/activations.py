@@ -157,7 +157,7 @@ def activation(name_or_module: str | nn.Module) -> Activation:
     Raises:
         UnknownName: no row has that name or module class; the message lists the rows.
 
-    Example:
+    Examples:
         >>> activation("relu").degree
         1.0
         >>> activation(nn.LeakyReLU(0.1)).name

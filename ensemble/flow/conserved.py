@@ -38,7 +38,7 @@ def conserved_quantity(
     Raises:
         InputError: shapes that do not fit, or an activation that conserves nothing of this kind.
 
-    Example:
+    Examples:
         >>> from ensemble.activations import IDENTITY
         >>> conserved_quantity(torch.eye(2), 3 * torch.eye(2), IDENTITY).item()  # (2 - 18) / 2
         -8.0

@@ -181,7 +181,7 @@ class Moments:
 def quantity_moments(shape: Shape, scheme: Scheme, integral: Integral) -> Moments:
     """Return the moments of Q = 1/2 sum u^2 - sum f(v) under a scheme, without biases.
 
-    Example:
+    Examples:
         >>> moments = quantity_moments(Shape(100, 200, 100), SCHEMES[0], HALF_SQUARE)
         >>> round(moments.mean, 6), round(moments.std, 3)
         (-50.0, 1.118)

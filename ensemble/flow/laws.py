@@ -30,7 +30,7 @@ def laws(network: nn.Module, example_input: Tensor) -> tuple[Law, ...]:
         InputError: the network has no law that is known here.
         TraceError: torch.fx cannot follow the forward.
 
-    Example:
+    Examples:
         >>> mlp = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> [(law.name, law.condition) for law in laws(mlp, torch.zeros(1, 4))]
         [('0 -> 2', 'any data, any loss')]

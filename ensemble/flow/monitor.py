@@ -47,7 +47,7 @@ class ConservationMonitor:
         InputError: nothing that is trained is conserved.
         TraceError: torch.fx cannot follow the forward.
 
-    Example:
+    Examples:
         >>> mlp = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> monitor = ConservationMonitor(mlp, torch.zeros(1, 4))
         >>> monitor.update()

@@ -33,7 +33,7 @@ class Spectrum:
 def unit_sharpness(quantity: float, target: float) -> float:
     """Return 2 sqrt(Q^2 + y^2): sharpness at the minimum and asymptotic rate of one linear unit.
 
-    Example:
+    Examples:
         >>> unit_sharpness(3.0, 4.0)
         10.0
     """

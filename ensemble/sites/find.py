@@ -29,7 +29,7 @@ def find_sites(network: nn.Module, example_input: Tensor) -> list[Site]:
         TraceError: torch.fx cannot follow the forward.
         NoSiteError: no place where a group element can act; the message lists what was refused and why.
 
-    Example:
+    Examples:
         >>> mlp = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
         >>> [site.name for site in find_sites(mlp, torch.zeros(1, 4))]
         ['0 -> 2']

@@ -65,7 +65,7 @@ def test_the_kinds_of_attack_are_listed() -> None:
 
 def test_the_threat_models_are_listed() -> None:
     """Every kind of knowledge that can be run today is described and marked so."""
-    listed = rows("evaluation.md", "threat model")
+    listed = rows("threat-models.md", "threat model")
     assert {name for name, cells in listed.items() if cells[-1] == "yes"} == set(KNOWLEDGE)
 
 
