@@ -1,4 +1,9 @@
 """Hardening: what it buys against attacks, what it may cost, and that it is repeatable, resumable and label-free.
+
+Seen to fail when: the attacked inputs are left out of the loss or the steps go uphill (accuracy); the inner attack
+descends; `max_clean_drop` is compared the wrong way; weights, generator, step, second moment or running mean are not
+restored (resume); the twin's biases are dropped on the way back; the caller's network is trained in place; members are
+run on the base in place of the trunk; the trunk's weights are left out of the digest.
 """
 
 import copy
@@ -258,6 +263,10 @@ def test_members_share_a_trunk_beside_the_untouched_base(hardened_ensemble: tupl
     assert len(many.generation.sites) == 2  # type: ignore[union-attr]
     assert len(many.generation.agreement) == 3  # type: ignore[union-attr]
     assert many.generation.hardening.trunk_digest == network_digest(many.trunk)  # type: ignore[union-attr]
+    moved = copy.deepcopy(many.trunk)
+    moved.head.weight.add_(1.0)  # type: ignore[operator, union-attr]
+    other = SymmetryEnsemble(many.base, many.input_shape, many.layers, trunk=moved)
+    assert other.digest != many.digest
     noisy = noise_ensemble(many, rng=generator())
     assert network_digest(noisy.trunk) == network_digest(many.trunk)
 
