@@ -116,12 +116,14 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
     from service.jobs.comparing import compare_reports
     from service.jobs.dbos_engine import DbosEngine, migrate_engine
     from service.jobs.desk import JobDesk
+    from service.jobs.heartbeat import Watch
     from service.jobs.inventory import take_inventory
     from service.jobs.ledger import JobLedger
     from service.jobs.partial import partial_report
     from service.jobs.reconcile import Reconciler
     from service.jobs.resolving import Resolver
     from service.jobs.retention import Keeper
+    from service.jobs.takeover import Takeover
     from service.store.artifacts import ArtifactStore
     from service.store.database import Database, migrate
     from service.store.reports import ReportShelf
@@ -136,7 +138,8 @@ async def _open(settings: Settings, instruments: Instruments, stack: AsyncExitSt
     engine = await asyncio.to_thread(DbosEngine, settings.database_url)
     stack.callback(engine.close)
     ledger = JobLedger(database, max_open=settings.max_open_jobs, max_open_per_owner=settings.max_open_jobs_per_owner)
-    reconciler = Reconciler(ledger, engine, cancel_grace=settings.cancel_grace)
+    takeover = Takeover(database, engine, Watch(database, lease=settings.worker_lease))
+    reconciler = Reconciler(ledger, engine, cancel_grace=settings.cancel_grace, takeover=takeover)
     repository = ModelRepository(settings.models_folder)
     secret = await asyncio.to_thread(_secret, settings.data / "cursor.key")
     pool = ModelPool(repository, settings, instruments)

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     job_poll: float = Field(0.25, gt=0, description="seconds between looks into the job queue")
     max_job_samples: int = Field(50_000, ge=1, description="samples one evaluation may judge")
     max_open_jobs: int = Field(1000, ge=1, description="unfinished jobs; above: 429")
+    worker_lease: float = Field(
+        30.0, gt=0, description="seconds without a sign of life after which a worker's jobs go to another one"
+    )
     cancel_grace: float = Field(5.0, ge=0, description="seconds a running shard gets to stop")
     max_open_jobs_per_owner: int | None = Field(None, ge=1, description="unfinished jobs of one owner; unset: no limit")
     shard_timeout: float = Field(3600.0, gt=0, description="seconds one shard may run; then its process is killed")

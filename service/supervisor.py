@@ -30,7 +30,7 @@ from service.settings import Settings
 LOG = logging.getLogger("levelset.supervisor")
 ROLES: Final = ("web", "worker")
 BACK_OFF: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds before the n-th restart in a row
-STEADY: Final = 30.0  # seconds after which a child counts as healthy again
+STEADY: Final = 10.0  # seconds after which a child counts as healthy again
 ADDRESS_FILE: Final = "service.json"
 
 Role = Literal["web", "worker"]
@@ -75,6 +75,7 @@ class Supervisor:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._failures = dict.fromkeys(ROLES, 0)
         self._started = dict.fromkeys(ROLES, 0.0)
+        self._due: dict[str, float] = {}  # role -> when its next process starts, while it has none
         self._stopping = False
 
     def run(self) -> None:
@@ -111,13 +112,13 @@ class Supervisor:
             if time.monotonic() - self._started[role] > STEADY:
                 self._failures[role] = 0
             return
-        pause = BACK_OFF[min(self._failures[role], len(BACK_OFF) - 1)]
-        LOG.warning("the %s process ended with code %s; starting it again in %.1f s", role, code, pause)
-        self._failures[role] += 1
-        deadline = time.monotonic() + pause
-        while time.monotonic() < deadline and not self._stopping:
-            time.sleep(0.05)
-        if not self._stopping:
+        if role not in self._due:
+            pause = BACK_OFF[min(self._failures[role], len(BACK_OFF) - 1)]
+            LOG.warning("the %s process ended with code %s; starting it again in %.1f s", role, code, pause)
+            self._failures[role] += 1
+            self._due[role] = time.monotonic() + pause
+        elif time.monotonic() >= self._due[role]:  # each role waits for itself: one in trouble holds up no other
+            del self._due[role]
             self._start(role)
 
     def _stop(self) -> None:

@@ -3,12 +3,14 @@
 import logging
 import socket
 import sys
+import time
 from typing import Any
 
 from service.errors import ServiceError
 from service.jobs import frames
 from service.jobs.discretion import without_places
 from service.jobs.kinship import die_with_parent
+from service.observability import logs
 from service.settings import Settings
 
 LOG = logging.getLogger("levelset.shards")
@@ -17,10 +19,10 @@ LOG = logging.getLogger("levelset.shards")
 def main() -> None:
     """Answer questions until the worker closes the channel."""
     die_with_parent(int(sys.argv[2]))
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings = Settings()
+    logs.configure(settings.log_format, settings.log_level)
     from service.jobs.benches import Benches  # torch only now, after the kinship is set
 
-    settings = Settings()
     bench = Benches(settings)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         while True:
@@ -28,7 +30,20 @@ def main() -> None:
                 question = frames.receive(channel)
             except EOFError:
                 return
-            frames.send(channel, _answer(bench, question, settings))
+            frames.send(channel, _logged(bench, question, settings))
+
+
+def _logged(bench: Any, question: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the answer; the log names each shard before and after it ran, so that executions can be counted."""
+    if question["do"] != "run":
+        return _answer(bench, question, settings)
+    named = {"shard": question["key"]}
+    LOG.info("shard begins", extra={logs.FIELDS: named})
+    began = time.perf_counter()
+    answer = _answer(bench, question, settings)
+    ended = {"cached": answer.get("cached"), "seconds": round(time.perf_counter() - began, 6)}
+    LOG.info("shard ended", extra={logs.FIELDS: named | ended})
+    return answer
 
 
 def _is_told(error: Exception) -> bool:

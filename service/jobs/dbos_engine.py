@@ -80,6 +80,11 @@ class DbosEngine:
             for status in found
         }
 
+    def held_by(self, worker: str) -> Sequence[str]:
+        """Return the workflows that a worker has taken and not ended."""
+        found = self._client.list_workflows(executor_id=worker, status="PENDING", load_input=False, load_output=False)
+        return [status.workflow_id for status in found]
+
     def cancel(self, workflow: str) -> None:
         """Stop the job at its next point of rest; doing it twice is harmless."""
         self._client.cancel_workflow(workflow)

@@ -51,6 +51,9 @@ class JobEngine(Protocol):
     def list(self, workflows: Iterable[str]) -> Mapping[str, EngineJob]:
         """Return what the engine knows about these jobs."""
 
+    def held_by(self, worker: str) -> Sequence[str]:
+        """Return the workflows that a worker has taken and not ended."""
+
     def cancel(self, workflow: str) -> None:
         """Stop the job at its next point of rest; doing it twice is harmless."""
 

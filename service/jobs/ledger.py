@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import IdempotencyConflict, NotFound, Overloaded, StateConflict
 from service.jobs.states import OPEN, RETRIABLE, TERMINAL, JobState, Mark, may_move
+from service.jobs.tallies import JobNumbers, read_numbers
 from service.store.canonical import digest
 from service.store.clock import now
 from service.store.database import Database
@@ -238,6 +239,11 @@ class JobLedger:
             jobs = session.scalars(query).all()
             session.expunge_all()
             return jobs
+
+    def numbers(self) -> JobNumbers:
+        """Return how many jobs are in each state, and what the workers counted."""
+        with self._database.read() as session:
+            return read_numbers(session)
 
     def _refuse_flood(self, session: Session, owner: str) -> None:
         unfinished = select(func.count()).select_from(Job).where(Job.state.in_(sorted(OPEN)))

@@ -8,8 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.errors import JobStopped, Nondeterministic, PoisonedShard
+from service.jobs.fencing import Fence, LeaseLost, NoFence
 from service.jobs.ledger import add_event, locked, move
 from service.jobs.states import TERMINAL, JobState
+from service.jobs.tallies import ShardOutcome, count_lease_lost, count_seconds, count_shard
 from service.store.clock import now
 from service.store.database import Database
 from service.store.tables import Job, JobFile, Report, Shard
@@ -20,13 +22,25 @@ _LEFT_BEHIND: Final = (JobState.RUNNING.value, JobState.CANCELLING.value, JobSta
 
 @dataclass(frozen=True, slots=True)
 class CommittedShard:
-    """What is remembered of a finished shard besides its artifact."""
+    """What is remembered of a finished shard besides its artifact.
+
+    Attributes:
+        key: of the shard.
+        digest: of its result, seconds left out.
+        samples: points it worked on.
+        cached: whether its result was found, not computed.
+        title: one line for people.
+        attack: what ran, from the names of the suite; None for work that is no attack.
+        seconds: it took, if it was computed.
+    """
 
     key: str
     digest: str
     samples: int
     cached: bool
     title: str
+    attack: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +84,13 @@ class Progress:
     Args:
         database: where the job rows lie.
         worker: name of this worker's slot.
+        fence: knows whether the work at hand still owns its job.
     """
 
-    def __init__(self, database: Database, *, worker: str) -> None:
+    def __init__(self, database: Database, *, worker: str, fence: Fence | None = None) -> None:
         self._database = database
         self._worker = worker
+        self._fence = NoFence() if fence is None else fence
 
     def spec(self, job_id: str) -> dict[str, Any]:
         """Return the specification of the job."""
@@ -94,9 +110,14 @@ class Progress:
                 job.in_flight = None
 
     def planned(self, job_id: str, *, shards: int, samples: int, plan: str | None = None) -> None:
-        """Note the size of the job, the digest of the list of its shards, and that it runs."""
+        """Note the size of the job, the digest of the list of its shards, and that it runs.
+
+        Raises:
+            JobStopped: the job was cancelled or paused.
+            LeaseLost: another worker has it.
+        """
         with self._database.write() as session:
-            job = _held(session, job_id)
+            job = self._held(session, job_id)
             job.worker = self._worker
             job.shards_total, job.samples_total, job.plan = shards, samples, plan
             if job.state == JobState.QUEUED:
@@ -109,9 +130,10 @@ class Progress:
         Raises:
             PoisonedShard: the workers died three times in a row with a shard of this job in flight.
             JobStopped: the job was cancelled or paused.
+            LeaseLost: another worker has it.
         """
         with self._database.write() as session:
-            job = _held(session, job_id)
+            job = self._held(session, job_id)
             if job.deaths >= MAX_DEATHS:
                 raise PoisonedShard(
                     f"shard {key[:12]}: its worker died {job.deaths} times in a row; lower `block` or give the worker "
@@ -121,10 +143,22 @@ class Progress:
                 move(session, job, JobState.RUNNING)
             job.in_flight, job.worker = key, self._worker
 
-    def release(self, job_id: str) -> None:
-        """Note that no shard is in flight any more, whatever became of it."""
+    def release(self, job_id: str, key: str) -> None:
+        """Note that the shard is in flight no more, whatever became of it; what another worker has is left alone."""
         with self._database.write() as session:
-            locked(session, job_id).in_flight = None
+            job = locked(session, job_id)
+            if (job.worker, job.in_flight) == (self._worker, key):
+                job.in_flight = None
+
+    def count(self, outcome: ShardOutcome) -> None:
+        """Count a shard that was tried again or given up; finished ones are counted where they are committed."""
+        with self._database.write() as session:
+            count_shard(session, outcome)
+
+    def lost(self) -> None:
+        """Count a result that was dropped since another worker has the job."""
+        with self._database.write() as session:
+            count_lease_lost(session)
 
     def commit(self, job_id: str, shard: CommittedShard) -> None:
         """Write the finished shard, once.
@@ -132,9 +166,10 @@ class Progress:
         Raises:
             Nondeterministic: it was committed before with another result.
             JobStopped: the job was cancelled or paused.
+            LeaseLost: another worker has it.
         """
         with self._database.write() as session:
-            job = _held(session, job_id)
+            job = self._held(session, job_id)
             job.in_flight, job.deaths = None, 0
             earlier = session.get(Shard, (job_id, shard.key))
             if earlier is not None and earlier.digest != shard.digest:
@@ -155,6 +190,7 @@ class Progress:
                 )
             )
             session.flush()
+            _count(session, shard)
             done = session.scalar(select(func.count()).select_from(Shard).where(Shard.job_id == job_id))
             data = {"shards_done": done, "shards_total": job.shards_total, "title": shard.title, "cached": shard.cached}
             add_event(session, job, "progress", data)
@@ -162,7 +198,7 @@ class Progress:
     def succeeded(self, job_id: str, outcome: Outcome) -> str | None:
         """Return the id of the report, if there is one; it is written together with the job's last move."""
         with self._database.write() as session:
-            job = _held(session, job_id)
+            job = self._held(session, job_id)
             if outcome.report is not None:
                 job.report_id = _write_report(session, job, outcome.report)
             job.result = None if outcome.result is None else dict(outcome.result)
@@ -173,16 +209,32 @@ class Progress:
             return job.report_id
 
     def failed(self, job_id: str, *, code: str, message: str) -> None:
-        """Write why the job ended, unless it is over already."""
+        """Write why the job ended, unless it is over already or another worker has it."""
         with self._database.write() as session:
             job = locked(session, job_id)
-            if JobState(job.state) not in TERMINAL:
+            if JobState(job.state) not in TERMINAL and self._fence.holds(session):
                 move(
                     session,
                     job,
                     JobState.FAILED,
                     error={"code": code, "message": message, "retryable": code != "invalid"},
                 )
+
+    def _held(self, session: Session, job_id: str) -> Job:
+        job = locked(session, job_id)
+        if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED):
+            raise JobStopped(f"job {job_id}: expected it to be running, got {job.state!r}; the result is dropped")
+        if not self._fence.holds(session):
+            raise LeaseLost(
+                f"job {job_id}: expected it to be ours, got that another worker has it; the result is dropped"
+            )
+        return job
+
+
+def _count(session: Session, shard: CommittedShard) -> None:
+    count_shard(session, ShardOutcome.CACHED if shard.cached else ShardOutcome.COMPUTED)
+    if shard.attack is not None and not shard.cached:
+        count_seconds(session, shard.attack, shard.seconds)
 
 
 def _write_report(session: Session, job: Job, report: NewReport) -> str:
@@ -219,14 +271,9 @@ def _write_file(session: Session, job_id: str, file: NewFile) -> None:
 
 def _resume(session: Session, job: Job) -> str:
     job.attempt += 1
-    job.deaths += job.in_flight is not None
+    if job.in_flight is not None:
+        job.deaths += 1
+        count_shard(session, ShardOutcome.RETRIED)
     job.in_flight = None
     add_event(session, job, "log", {"message": "the worker came back", "attempt": job.attempt}, level="warning")
     return job.id
-
-
-def _held(session: Session, job_id: str) -> Job:
-    job = locked(session, job_id)
-    if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED):
-        raise JobStopped(f"job {job_id}: expected it to be running, got {job.state!r}; the result is dropped")
-    return job

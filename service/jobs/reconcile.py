@@ -1,12 +1,14 @@
 """Feeds the engine's status into the job rows and hands it what was written but not queued."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from service.errors import StateConflict
 from service.jobs.engine import EngineJob, JobEngine, Submission, workflow_id
 from service.jobs.ledger import JobLedger
 from service.jobs.states import EngineStatus, JobState, Mark, state_of
+from service.jobs.takeover import Takeover
 from service.store.clock import now
 from service.store.tables import Job
 
@@ -20,16 +22,21 @@ class Reconciler:
         ledger: the rows, which own the state.
         engine: what runs the workflows.
         cancel_grace: seconds a shard in flight gets to stop before its job is moved on.
+        takeover: hands on the jobs of lost workers; None where there is only one.
     """
 
-    def __init__(self, ledger: JobLedger, engine: JobEngine, *, cancel_grace: float) -> None:
+    def __init__(
+        self, ledger: JobLedger, engine: JobEngine, *, cancel_grace: float, takeover: Takeover | None = None
+    ) -> None:
         self._ledger = ledger
         self._engine = engine
+        self._takeover = takeover
         self._grace = int(cancel_grace * 1_000_000)
 
     def sweep(self) -> None:
         """Queue, stop or move every job whose row and engine disagree; one bad job holds up no other."""
         jobs = self._ledger.unsettled()
+        self._hand_over(jobs)
         known = self._engine.list(_workflow(job) for job in jobs)
         for job in jobs:
             try:
@@ -38,6 +45,14 @@ class Reconciler:
                 continue  # it moved between the two looks; the next sweep sees it
             except Exception:
                 LOG.exception("job %s could not be reconciled", job.id)
+
+    def _hand_over(self, jobs: Sequence[Job]) -> None:
+        if self._takeover is None:
+            return
+        try:
+            self._takeover.sweep({_workflow(job): job.id for job in jobs})
+        except Exception:
+            LOG.exception("the jobs of lost workers could not be handed over; the next sweep tries again")
 
     def _settle(self, job: Job, seen: EngineJob | None) -> None:
         if seen is None:

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from service.errors import JobStopped, Nondeterministic, PoisonedShard, ServiceError
+from service.jobs.fencing import LeaseLost
 from service.jobs.progress import CommittedShard, NewFile, NewReport, Outcome, Progress
 from service.jobs.shard_process import ShardFailed, ShardProcess, ShardProcessDied
+from service.jobs.tallies import ShardOutcome
 
 LOG = logging.getLogger("levelset.worker")
 TRIES: Final = 3  # of one shard that raises or kills its process
@@ -46,15 +48,23 @@ class WorkerRoom:
 
     async def shard(self, job_id: str, plan: str, key: str) -> dict[str, Any]:
         """Return the digest of the result of one shard, which is stored by then."""
-        async with self._accountable(job_id), self._device():
+        async with self._accountable(job_id), self._counted(), self._device():
             spec = await asyncio.to_thread(self._progress.spec, job_id)
             await asyncio.to_thread(self._progress.begin, job_id, key)
             try:
                 answer = await self._ask({"do": "run", "spec": spec, "plan": plan, "key": key}, gated=True)
             except BaseException:
-                await asyncio.to_thread(self._progress.release, job_id)
+                await asyncio.to_thread(self._progress.release, job_id, key)
                 raise
-            shard = CommittedShard(key, answer["digest"], answer["samples"], answer["cached"], answer["title"])
+            shard = CommittedShard(
+                key,
+                answer["digest"],
+                answer["samples"],
+                answer["cached"],
+                answer["title"],
+                answer.get("attack"),
+                answer.get("seconds", 0.0),
+            )
             await asyncio.to_thread(self._progress.commit, job_id, shard)
             return {"digest": shard.digest}
 
@@ -99,6 +109,8 @@ class WorkerRoom:
                 if error.code == "invalid" or attempt == TRIES:
                     raise
             LOG.warning("%s failed, attempt %d of %d", question["do"], attempt, TRIES)
+            if question["do"] == "run":
+                await asyncio.to_thread(self._progress.count, ShardOutcome.RETRIED)
         raise AssertionError("the last attempt returns or raises")
 
     @asynccontextmanager
@@ -109,11 +121,25 @@ class WorkerRoom:
             yield
 
     @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (JobStopped, LeaseLost):
+            raise
+        except Exception:
+            await asyncio.to_thread(self._progress.count, ShardOutcome.FAILED)
+            raise
+
+    @asynccontextmanager
     async def _accountable(self, job_id: str) -> AsyncIterator[None]:
         try:
             yield
         except JobStopped:
             await _for_ever()  # the engine is about to stop this step; an outcome now would be remembered
+        except LeaseLost as error:
+            LOG.warning("%s", error)
+            await asyncio.to_thread(self._progress.lost)
+            raise  # the engine asks the same question before it records an outcome, and records none
         except Exception as error:
             code, message = _cause(error)
             unforeseen = None if isinstance(error, ServiceError) else error

@@ -62,6 +62,8 @@ class Workbench:
             "samples": _samples(shard),
             "cached": stored is not None,
             "title": shard.title,
+            "attack": shard.attack,
+            "seconds": result["seconds"],
         }
 
     def _compute(self, spec: Mapping[str, Any], shard: Shard) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
 from service.jobs.dbos_engine import APPLICATION, QUEUE, VERSION, WORKFLOW, engine_url, migrate_engine
+from service.jobs.fencing import EngineFence
+from service.jobs.heartbeat import Heart
 from service.jobs.progress import Progress
 from service.jobs.room import WorkerRoom
 from service.jobs.shard_process import ShardProcess
@@ -28,11 +30,13 @@ def run_worker(settings: Settings) -> None:
     lock = settings.data / "migrate.lock"
     migrate(settings.database_url, lock=lock)
     migrate_engine(settings.database_url, lock=lock)
-    progress = Progress(Database(settings.database_url), worker=settings.worker)
+    database = Database(settings.database_url)
+    progress = Progress(database, worker=settings.worker, fence=EngineFence())
     process = ShardProcess(settings)
     process.warm_up()
     for job_id in progress.recover():
         LOG.warning("job %s was left running and is continued", job_id)
+    Heart(database, settings.worker, lease=settings.worker_lease).start()
     room = WorkerRoom(progress, process, watchdog=settings.shard_timeout)
     _launch(settings, room)
     TryLane(settings, ShardProcess(settings)).start()

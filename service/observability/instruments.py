@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from service.observability.metrics import ROWS, SECONDS, SHARES, Counter, Family, Gauge, Histogram
+from service.observability.metrics import ROWS, SECONDS, SHARD_SECONDS, SHARES, Counter, Family, Gauge, Histogram
 
 UNKNOWN = "_unknown"  # the model of requests that name none we know: label values come from closed sets
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "error")
@@ -41,6 +41,17 @@ class Instruments:
             "levelset_http_requests_total", "HTTP requests by route template", ("route", "method", "code")
         )
         self.jobs = Gauge("levelset_jobs", "jobs by state", ("state",))
+        self.job_shards = Counter(
+            "levelset_job_shards_total",
+            "shards by what became of them: computed, cached (found), retried, failed",
+            ("outcome",),
+        )
+        self.lease_lost = Counter(
+            "levelset_job_lease_lost_total", "results dropped since another worker had taken the job over"
+        )
+        self.attack_seconds = Histogram(
+            "levelset_attack_seconds", "seconds of one computed shard of an evaluation", ("attack",), SHARD_SECONDS
+        )
         self.event_streams = Gauge("levelset_event_streams", "open event streams")
 
     def families(self) -> Iterator[Family]:

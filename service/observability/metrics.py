@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SHARD_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHARES: Final = tuple(step / 20 for step in range(21))
 
@@ -66,6 +67,10 @@ class Counter:
     def add(self, *labels: str, amount: float = 1.0) -> None:
         """Add to the counter of these label values."""
         self._values[labels] = self._values.get(labels, 0.0) + amount
+
+    def read(self, values: Mapping[Labels, float]) -> None:
+        """Take over what is counted elsewhere."""
+        self._values = dict(values)
 
     def value(self, *labels: str) -> float:
         """Return the counter of these label values."""
@@ -132,6 +137,20 @@ class Histogram:
         for value in values:
             counts[bisect_left(self._bounds, value)] += 1
         self._sums[labels] = self._sums.get(labels, 0.0) + sum(values)
+
+    def read(self, counts: Mapping[Labels, Mapping[float, float]], sums: Mapping[Labels, float]) -> None:
+        """Take over what is counted elsewhere.
+
+        Args:
+            counts: of each label values, how many values fell under each upper bound and above the one before.
+            sums: of each label values.
+        """
+        self._counts, self._sums = {}, {}
+        for labels, found in counts.items():
+            self._sums[labels] = sums.get(labels, 0.0)
+            row = self._counts.setdefault(labels, [0] * len(self._bounds))
+            for bound, count in found.items():  # an older version may have had other bounds
+                row[bisect_left(self._bounds, bound)] += int(count)
 
     def count(self, *labels: str) -> int:
         """Return how many values were counted."""

@@ -8,6 +8,7 @@ from service.observability.metrics import Counter, Family
 
 if TYPE_CHECKING:
     from service.inference.served import Served
+    from service.jobs.tallies import JobNumbers
     from service.routes.rooms import Rooms
 
 _MICROSECONDS: Final = 1e6
@@ -31,14 +32,16 @@ _ALIASES: Final[tuple[tuple[str, str, Callable[[ViewStatistics], float]], ...]] 
 )
 
 
-def families(rooms: "Rooms") -> list[Family]:
+def families(rooms: "Rooms", numbers: "JobNumbers") -> list[Family]:
     """Return every metric, its gauges read now.
 
     Args:
         rooms: of the application.
+        numbers: of jobs; `ledger.numbers()` reads them from the database, which the event loop must not wait for.
     """
     served = rooms.pool.served()
     _read_gauges(rooms, served)
+    _read_jobs(rooms, numbers)
     found = list(rooms.instruments.families())
     if rooms.settings.triton_metrics:
         found += _aliases(served)
@@ -59,6 +62,20 @@ def _read_gauges(rooms: "Rooms", served: "list[Served]") -> None:
     for name, (waiting, size) in rows.items():
         shown.queue_rows.set(name, value=waiting)
         shown.queue_bytes.set(name, value=size)
+
+
+def _read_jobs(rooms: "Rooms", numbers: "JobNumbers") -> None:
+    shown = rooms.instruments
+    shown.jobs.clear()
+    for state, count in numbers.states.items():
+        shown.jobs.set(state, value=count)
+    shown.job_shards.read({(outcome,): count for outcome, count in numbers.shards.items()})
+    shown.lease_lost.read({(): numbers.lease_lost})
+    shown.attack_seconds.read(
+        {(attack,): bounds for attack, bounds in numbers.attacks.items()},
+        {(attack,): seconds for attack, seconds in numbers.seconds.items()},
+    )
+    shown.event_streams.set(value=rooms.streams.open)
 
 
 def _aliases(served: "list[Served]") -> Iterator[Counter]:

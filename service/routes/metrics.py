@@ -1,4 +1,6 @@
-"""`/metrics`: every counter of the web process as Prometheus text."""
+"""`/metrics`: every counter of the web process and of the workers as Prometheus text."""
+
+import asyncio
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -13,4 +15,6 @@ router = APIRouter(tags=["operations"])
 @router.get("/metrics", operation_id="metrics", summary="Counters for monitoring", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Return the metrics, queues and states as they are now."""
-    return Response(exposition(families(rooms_of(request))), headers={"Content-Type": CONTENT_TYPE})
+    rooms = rooms_of(request)
+    numbers = await asyncio.to_thread(rooms.ledger.numbers)
+    return Response(exposition(families(rooms, numbers)), headers={"Content-Type": CONTENT_TYPE})

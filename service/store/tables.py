@@ -116,6 +116,27 @@ class Idempotency(Base):
     created_at: Mapped[int]
 
 
+class Worker(Base):
+    """One worker's newest sign of life."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(96), primary_key=True)  # of its slot
+    beat_at: Mapped[int]
+    started_at: Mapped[int]
+
+
+class Tally(Base):
+    """One number that workers count up, for the web process to show among its metrics."""
+
+    __tablename__ = "tallies"
+
+    metric: Mapped[str] = mapped_column(String(64), primary_key=True)
+    label: Mapped[str] = mapped_column(String(96), primary_key=True)
+    part: Mapped[str] = mapped_column(String(24), primary_key=True)  # of a histogram: upper bound or sum; else empty
+    value: Mapped[float] = mapped_column(Float)
+
+
 class ApiKey(Base):
     """One key of the API; the key itself is not here, only what it hashes to."""
 

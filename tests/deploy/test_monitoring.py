@@ -62,11 +62,7 @@ def test_expressions_ask_for_what_there_is(expression: str) -> None:
 def test_every_metric_is_on_the_dashboard() -> None:
     """What the service counts can be seen somewhere."""
     shown = " ".join(target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"])
-    core = [family.name for family in Instruments().families() if not family.name.startswith("levelset_job_")]
-    assert [name for name in core if name not in shown and name not in LATER] == []
-
-
-LATER = {"levelset_attack_seconds"}  # counted in workers, whose metrics the web process does not show
+    assert [family.name for family in Instruments().families() if family.name not in shown] == []
 
 
 def test_every_alert_says_what_to_do() -> None:

@@ -37,6 +37,10 @@ class TableEngine:
         """Return these jobs."""
         return {job_id: EngineJob(job_id, self.statuses[job_id]) for job_id in job_ids if job_id in self.statuses}
 
+    def held_by(self, worker: str) -> Sequence[str]:
+        """Return what runs."""
+        return [job_id for job_id, status in self.statuses.items() if status is EngineStatus.RUNNING]
+
     def cancel(self, job_id: str) -> None:
         """Stop the job."""
         self.statuses[job_id] = EngineStatus.STOPPED

@@ -120,7 +120,7 @@ def test_aliases_for_tritons_dashboards(web: Web) -> None:
     settings = web.rooms.settings
     web.client.post("/v2/models/digits.base/infer", json=request(images(3)))
     web.rooms.settings = settings.model_copy(update={"triton_metrics": True})
-    text = exposition(families(web.rooms))
+    text = exposition(families(web.rooms, web.rooms.ledger.numbers()))
     web.rooms.settings = settings
     assert len({line.split("{")[0] for line in text.splitlines() if line.startswith("nv_inference")}) == 7
     (count,) = re.findall(r'nv_inference_count\{model="digits.base",version="1"\} (\d+)', text)
