@@ -40,7 +40,11 @@ def assemble_report(findings: Findings) -> EvaluationReport:
         headline=headline(findings, models, status),
         subject=subject_of(findings),
         data=data_of(findings),
-        suite=SuiteInfo(name=suite.name, version=suite.version, overrides={}),
+        suite=SuiteInfo(
+            name=suite.name,
+            version=suite.version,
+            overrides=findings.evaluation.overrides.to_dict() if findings.evaluation.overrides else {},
+        ),
         clean=[clean_result(findings, judge) for judge in findings.evaluation.jury.names],
         threat_models=models,
         attacks=attack_results(findings),

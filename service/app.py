@@ -17,6 +17,7 @@ from starlette.responses import Response
 from service.errors import HttpError
 from service.observability.instruments import Instruments
 from service.observability.middleware import Observed
+from service.openapi.document import describe
 from service.routes import (
     base_models,
     capabilities,
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
     operations = (health, statistics, infer, models, repository, metrics)
     api = (*operations, jobs, events, reports, ensembles, base_models, capabilities, keys)

@@ -7,9 +7,11 @@ from importlib.metadata import version
 import ensemble
 from attacks.kinds import KINDS
 from attacks.modes import MODES
+from attacks.parameters import parameter_schema
 from attacks.report import EvaluationReport
 from attacks.suites import SUITES
 from attacks.threat import KNOWLEDGE, NORMS, default_threat
+from ensemble import activations
 from service.catalogue import architectures
 from service.jobs import data_sets
 from service.jobs.orders import JOBS
@@ -19,12 +21,6 @@ from service.settings import Settings
 
 def _users(kind: str) -> set[str]:
     return {name for name, suite in SUITES.items() if any(row.kind == kind for row in suite.rows)}
-
-
-def _parameters(kind: str) -> list[str]:
-    """Return the names of the parameters that the suites give to an attack."""
-    rows = [row for suite in SUITES.values() for row in suite.rows if row.kind == kind]
-    return sorted({name for row in rows for name in row.parameters})
 
 
 def take_inventory(settings: Settings) -> Capabilities:
@@ -41,10 +37,11 @@ def take_inventory(settings: Settings) -> Capabilities:
         architectures=cache(lambda: tuple(architectures.known())),
         modes=MODES,
         attacks={
-            name: {**asdict(kind), "in_suites": sorted(_users(name)), "parameters": _parameters(name)}
+            name: {**asdict(kind), "in_suites": sorted(_users(name)), "parameters": parameter_schema(name)}
             for name, kind in KINDS.items()
         },
         recipes={name: asdict(recipe) for name, recipe in ensemble.presets.items()},
+        groups={row.name: {"group": row.group.name, "degree": row.degree} for row in activations.TABLE},
         job_types=tuple(JOBS),
         report_schema=EvaluationReport.json_schema(),
         versions={name: version(name) for name in ("torch", "foolbox", "dbos")},

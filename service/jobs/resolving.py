@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import ensemble
+from attacks.overrides import Overrides, with_overrides
+from attacks.rows import Suite
 from attacks.suites import SUITES
 from ensemble.errors import ArtifactError, InputError, RecipeError, UnknownName
 from service.catalogue.base_models import BaseModels
@@ -87,7 +89,7 @@ class Resolver:
             )
         spec = job.what()
         spec["data"]["n"] = self._count(job, info)
-        spec["suite"] = {"name": suite.name, "version": suite.version}
+        spec["suite"] = {"name": suite.name, "version": suite.version} | _overrides(job, suite)
         return Resolved(spec | {"target_version": info.version, "target_digest": info.digest}, notices)
 
     def generation(self, job: GenerateJob) -> Resolved:
@@ -179,6 +181,19 @@ class Resolver:
 RESOLVERS: Final[Mapping[str, Callable[[Resolver, Any], Resolved]]] = MappingProxyType(
     {"evaluate": Resolver.evaluation, "generate": Resolver.generation, "figures": Resolver.figures}
 )
+
+
+def _overrides(job: EvaluateJob, suite: Suite) -> dict[str, Any]:
+    """Return the changes to the suite's rows, if there are any, after trying them."""
+    if job.suite.overrides is None:
+        return {}
+    asked = job.suite.overrides.model_dump(mode="json")
+    try:
+        changed = with_overrides(suite, Overrides(**asked))
+        changed.served_as(job.mode)
+    except InputError as error:
+        raise UnprocessableRequest(str(error), field="suite.overrides") from error
+    return {} if changed is suite else {"overrides": asked}
 
 
 def _facts(dataset: DataSet) -> DataFacts:

@@ -12,6 +12,9 @@ Whole = Annotated[int, Field(strict=True)]
 Key = Annotated[str, StringConstraints(max_length=64)]
 Text = Annotated[str, StringConstraints(max_length=512)]
 
+RowId = Annotated[str, StringConstraints(max_length=96)]
+Parameters = dict[Key, bool | Whole | Finite]
+
 MAX_METADATA = 64
 
 
@@ -57,6 +60,32 @@ class ThreatSpec(_Strict):
         return self
 
 
+class AddedRow(_Strict):
+    """A row that the suite does not have."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")] = Field(
+        description="what reports print; unique in the suite"
+    )
+    kind: Name = Field(description="attack by kind; GET /api/v1/capabilities lists them with their parameters")
+    knowledge: Literal["stolen_base", "white_box"] = Field(
+        "white_box", description="crafted on the base, or on the judged network itself"
+    )
+    parameters: Parameters = Field(default_factory=dict, max_length=32, description="by the kind's own JSON Schema")
+
+
+class OverridesSpec(_Strict):
+    """Changes to the rows of a suite; the report names them, and its suite's version says that there are some."""
+
+    remove: Annotated[list[RowId], Field(max_length=64)] = Field(
+        default_factory=list, description="ids of rows that are not run; the report lists them as not run"
+    )
+    change: dict[
+        Annotated[str, StringConstraints(max_length=96)],
+        Annotated[dict[Key, bool | Whole | Finite], Field(max_length=32)],
+    ] = Field(default_factory=dict, max_length=64, description="id of a row -> parameters in place of its own")
+    add: Annotated[list[AddedRow], Field(max_length=16)] = Field(default_factory=list, description="further rows")
+
+
 class SuiteSpec(_Strict):
     """Which attacks are run."""
 
@@ -64,6 +93,7 @@ class SuiteSpec(_Strict):
     version: Annotated[str, StringConstraints(max_length=16)] | None = Field(
         None, description="refused unless it is the current one"
     )
+    overrides: OverridesSpec | None = Field(None, description="rows that are changed, left out or added")
 
 
 class EvaluateJob(_Strict):

@@ -9,6 +9,7 @@ import torch
 
 from attacks.data import DataDescription
 from attacks.findings import gather
+from attacks.overrides import Overrides
 from attacks.shards import Evaluation, Shard, merge, plan, run_shard
 from attacks.threat import ThreatModel
 from service.catalogue.datasets import DataSet
@@ -142,6 +143,7 @@ def build_evaluation(spec: Mapping[str, Any], settings: Settings) -> Evaluation:
         labels=part.labels,
         threat=[ThreatModel.from_dict(threat) for threat in (spec["threat"], *spec.get("also", ()))],
         suite=spec["suite"]["name"],
+        overrides=Overrides(**spec["suite"].get("overrides", {})),
         mode=spec.get("mode", "prob"),
         seed=spec["seed"],
         calibration_digests=() if info.calibration_digest is None else (info.calibration_digest,),

@@ -12,9 +12,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from service.errors import MalformedRequest, NotFound, Overloaded, StateConflict, TooLarge, UnsupportedMedia
+from service.openapi import catalogue
+from service.openapi.answers import also
+from service.openapi.shapes import Page
 from service.routes.bodies import announced_length
 from service.routes.creating import check_stored_name
-from service.routes.etags import etag_of, is_known, require_match
+from service.routes.etags import etag_of, require_match, tagged
 from service.routes.resources import base_resource
 from service.routes.rooms import Rooms, rooms_of
 
@@ -22,10 +25,6 @@ router = APIRouter(prefix="/api/v1/models", tags=["models"])
 MEDIA: Final = ("application/octet-stream", "application/vnd.safetensors")
 WEIGHTS: Final = "weights.safetensors"
 _DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/problem+json": {}}}
-    for status, text in ((404, "no such base network"), (409, "other bytes, or it is used"), (412, "it changed"))
-}
 _BODY: Final = {
     "requestBody": {
         "required": True,
@@ -47,8 +46,9 @@ _BODY: Final = {
     "/{name}",
     status_code=201,
     operation_id="put_model",
+    response_model=catalogue.BaseNetwork,
     summary="Upload a base network as safetensors",
-    responses=PROBLEMS,
+    responses=also(409) | {200: {"description": "the same bytes are stored already", "model": catalogue.BaseNetwork}},
     openapi_extra=_BODY,
 )
 async def put(
@@ -79,26 +79,34 @@ async def put(
     return await asyncio.to_thread(_store, rooms, name, draft, arch, num_classes, actual)
 
 
-@router.get("", operation_id="list_models", summary="Base networks that are stored")
-def listed(request: Request) -> JSONResponse:
+@router.get(
+    "",
+    operation_id="list_models",
+    response_model=Page[catalogue.BaseNetwork],
+    summary="Base networks that are stored",
+    responses=also(304),
+)
+def listed(request: Request) -> Response:
     """Return every stored base network, by name."""
     bases = rooms_of(request).bases
     data = [base_resource(bases.info(name)) for name in bases.names()]
-    return JSONResponse({"data": data, "has_more": False, "next_cursor": None})
+    return tagged(request, {"data": data, "has_more": False, "next_cursor": None})
 
 
-@router.get("/{name}", operation_id="get_model", summary="One base network", responses=PROBLEMS)
+@router.get(
+    "/{name}",
+    operation_id="get_model",
+    response_model=catalogue.BaseNetwork,
+    summary="One base network",
+    responses=also(304),
+)
 def get(request: Request, name: str) -> Response:
     """Return what is stored about a base network."""
-    resource = _found(rooms_of(request), name)
-    headers = {"ETag": etag_of(resource), "Cache-Control": "private, no-cache"}
-    if is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    return JSONResponse(resource, headers=headers)
+    return tagged(request, _found(rooms_of(request), name))
 
 
 @router.delete(
-    "/{name}", status_code=204, operation_id="delete_model", summary="Delete a base network", responses=PROBLEMS
+    "/{name}", status_code=204, operation_id="delete_model", summary="Delete a base network", responses=also(409, 412)
 )
 def delete(request: Request, name: str) -> Response:
     """Return 204; ensembles made from it hold their own copy, a job that still needs it keeps it from being deleted."""

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from service.openapi import catalogue
+from service.openapi.answers import also
+from service.openapi.shapes import Page
+from service.routes.etags import tagged
 from service.routes.health import product_version
 from service.routes.rooms import rooms_of
 
@@ -25,30 +29,45 @@ class Capabilities:
     modes: tuple[str, ...]
     attacks: Mapping[str, Any]
     recipes: Mapping[str, Any]
+    groups: Mapping[str, Any]
     job_types: tuple[str, ...]
     report_schema: str
     versions: Mapping[str, str]
     radii: Mapping[str, Mapping[str, tuple[float, ...]]]  # channels of an input -> norm -> the usual radii
 
 
-@router.get("/datasets", operation_id="list_datasets", summary="Data sets a job may name")
-def datasets(request: Request) -> JSONResponse:
+@router.get(
+    "/datasets",
+    operation_id="list_datasets",
+    response_model=Page[catalogue.DataSetName],
+    summary="Data sets a job may name",
+    responses=also(304),
+)
+def datasets(request: Request) -> Response:
     """Return the names of the data sets."""
     names = rooms_of(request).capabilities.datasets
-    return JSONResponse({"data": [{"name": name} for name in names], "has_more": False, "next_cursor": None})
+    return tagged(request, {"data": [{"name": name} for name in names], "has_more": False, "next_cursor": None})
 
 
-@router.get("/capabilities", operation_id="capabilities", summary="Suites, data sets, limits and versions")
-def capabilities(request: Request) -> JSONResponse:
+@router.get(
+    "/capabilities",
+    operation_id="capabilities",
+    response_model=catalogue.Capabilities,
+    summary="Suites, data sets, limits and versions",
+    responses=also(304),
+)
+def capabilities(request: Request) -> Response:
     """Return what this installation can do."""
     rooms = rooms_of(request)
     found, settings = rooms.capabilities, rooms.settings
-    return JSONResponse(
+    return tagged(
+        request,
         {
             "job_types": list(found.job_types),
             "suites": dict(found.suites),
             "attacks": dict(found.attacks),
             "recipes": dict(found.recipes),
+            "groups": dict(found.groups),
             "threat_models": list(found.threat_models),
             "norms": list(found.norms),
             "datasets": list(found.datasets),
@@ -65,7 +84,7 @@ def capabilities(request: Request) -> JSONResponse:
             },
             "device": settings.device,
             "versions": {"levelset": product_version(), **found.versions},
-        }
+        },
     )
 
 
@@ -73,7 +92,8 @@ def capabilities(request: Request) -> JSONResponse:
     "/schemas/report-1.json",
     operation_id="report_schema",
     summary="JSON schema of a report",
-    responses={200: {"content": {"application/schema+json": {}}}},
+    responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}},
+    response_class=Response,
 )
 def report_schema(request: Request) -> Response:
     """Return the schema that every report of the major version 1 fits."""

@@ -8,9 +8,12 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import StateConflict, UnknownModel
 from service.jobs.orders import GenerateJob
+from service.openapi import catalogue
+from service.openapi.answers import also
+from service.openapi.shapes import Page
 from service.routes.bodies import read_body
 from service.routes.creating import JSON, REPLAYED, check_media, idempotency_key, inlined, parse_job
-from service.routes.etags import etag_of, is_known, require_match
+from service.routes.etags import etag_of, require_match, tagged
 from service.routes.resources import ensemble_resource
 from service.routes.rooms import Rooms, rooms_of
 from service.security.identity import owner_of
@@ -19,10 +22,6 @@ from service.store.tables import Job
 router = APIRouter(prefix="/api/v1/ensembles", tags=["ensembles"])
 TYPE: Final = "generate"
 RETRY_AFTER: Final = "2"
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/problem+json": {}}}
-    for status, text in ((404, "no such ensemble or version"), (409, "it cannot answer"), (412, "it changed meanwhile"))
-}
 
 
 def _body_schema() -> dict[str, Any]:
@@ -35,6 +34,7 @@ def _body_schema() -> dict[str, Any]:
     "",
     status_code=202,
     operation_id="create_ensemble",
+    response_model=catalogue.NewEnsemble,
     summary="Generate an ensemble from a stored base network",
     openapi_extra=_body_schema(),
 )
@@ -46,32 +46,42 @@ async def create(request: Request, idempotency_key: Annotated[str | None, Header
     return await asyncio.to_thread(_create, rooms, owner_of(request), body, idempotency_key)
 
 
-@router.get("", operation_id="list_ensembles", summary="Ensembles that are stored")
-def listed(request: Request) -> JSONResponse:
+@router.get(
+    "",
+    operation_id="list_ensembles",
+    response_model=Page[catalogue.Ensemble],
+    summary="Ensembles that are stored",
+    responses=also(304),
+)
+def listed(request: Request) -> Response:
     """Return every stored ensemble: those that answer, those that cannot with the reason, those being generated."""
     rooms = rooms_of(request)
     made = _made(rooms, owner_of(request))
     names = sorted({*rooms.repository.names(), *(info.name for info in rooms.pool.loaded()), *made})
     data = [_resource(rooms, name, made.get(name, [])) for name in names]
-    return JSONResponse({"data": data, "has_more": False, "next_cursor": None})
+    return tagged(request, {"data": data, "has_more": False, "next_cursor": None})
 
 
-@router.get("/{name}", operation_id="get_ensemble", summary="One ensemble and its generation", responses=PROBLEMS)
+@router.get(
+    "/{name}",
+    operation_id="get_ensemble",
+    response_model=catalogue.Ensemble,
+    summary="One ensemble and its generation",
+    responses=also(304),
+)
 def get(request: Request, name: str) -> Response:
     """Return the ensemble; `generation` is the record of the version that answers."""
     rooms = rooms_of(request)
     resource = _found(rooms, owner_of(request), name)
-    headers = {"ETag": ensemble_etag(resource), "Cache-Control": "private, no-cache"}
-    if is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    return JSONResponse(resource, headers=headers)
+    return tagged(request, resource, tag=ensemble_etag(resource))
 
 
 @router.post(
     "/{name}/versions/{version}:activate",
     operation_id="activate_ensemble",
+    response_model=catalogue.Ensemble,
     summary="Let one version answer where none is named",
-    responses=PROBLEMS,
+    responses=also(409, 412),
 )
 async def activate(request: Request, name: str, version: str) -> JSONResponse:
     """Return the ensemble; requests admitted before are answered by the version they were admitted to."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import Request
+from starlette.responses import JSONResponse, Response
 
 from service.errors import PreconditionFailed
 from service.store.canonical import digest
@@ -16,6 +17,20 @@ def etag_of(value: Any) -> str:
 def is_known(request: Request, etag: str) -> bool:
     """Return whether the client has the resource already: `If-None-Match` names its tag, or any."""
     return _names(request.headers.get("if-none-match"), etag)
+
+
+def tagged(request: Request, content: Any, *, tag: str | None = None) -> Response:
+    """Return a resource or a list with its tag, or 304 where the client has it already.
+
+    Args:
+        request: what came.
+        content: JSON value.
+        tag: where not everything in the content counts; None tags all of it.
+    """
+    headers = {"ETag": tag or etag_of(content), "Cache-Control": "private, no-cache"}
+    if is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(content, headers=headers)
 
 
 def require_match(request: Request, etag: str) -> None:

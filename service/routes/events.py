@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import MalformedRequest, StateConflict
 from service.jobs.states import TERMINAL, JobState
+from service.openapi import jobs
+from service.openapi.answers import also
 from service.routes.resources import event_resource
 from service.routes.rooms import Rooms, rooms_of
 from service.routes.streams import Place
@@ -24,7 +26,17 @@ HEARTBEAT: Final = 15.0
 PAGE: Final = 200
 
 
-@router.get("/{job_id}/events", operation_id="job_events", summary="Events of a job, as JSON or as a stream")
+@router.get(
+    "/{job_id}/events",
+    operation_id="job_events",
+    response_model=jobs.EventPage,
+    summary="Events of a job, as JSON or as a stream",
+    responses=also(409)
+    | {
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "nothing comes any more: the job is over"},
+    },
+)
 async def events(
     request: Request,
     job_id: str,

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
+from service.openapi import protocol
 from service.routes.rooms import Rooms, rooms_of
 
 router = APIRouter(tags=["health"])
@@ -25,13 +26,19 @@ def product_version() -> str:
         return "0"
 
 
-@router.get("/v2/health/live", operation_id="server_live", summary="The process answers")
+@router.get("/v2/health/live", operation_id="server_live", response_model=protocol.Live, summary="The process answers")
 async def live() -> JSONResponse:
     """Return that the event loop answers."""
     return JSONResponse({"live": True})
 
 
-@router.get("/v2/health/ready", operation_id="server_ready", summary="The service takes work")
+@router.get(
+    "/v2/health/ready",
+    operation_id="server_ready",
+    response_model=protocol.Ready,
+    summary="The service takes work",
+    responses={503: {"description": "models are being loaded, or the service is stopping"}},
+)
 async def ready(request: Request) -> JSONResponse:
     """Return 200 when requests are taken, 503 while models load or the service drains."""
     rooms = rooms_of(request)
@@ -41,7 +48,13 @@ async def ready(request: Request) -> JSONResponse:
     return JSONResponse({"error": reason, "live": True, "ready": False}, 503, headers={"Retry-After": "1"})
 
 
-@router.get("/v2/health/startup", operation_id="server_startup", summary="Everything stored was tried once")
+@router.get(
+    "/v2/health/startup",
+    operation_id="server_startup",
+    response_model=protocol.Started,
+    summary="Everything stored was tried once",
+    responses={503: {"description": "models are being loaded"}},
+)
 async def startup(request: Request) -> JSONResponse:
     """Return 200 once every stored model was loaded or found damaged, whatever happens later; 503 before."""
     if rooms_of(request).pool.scanned:
@@ -50,7 +63,12 @@ async def startup(request: Request) -> JSONResponse:
     return JSONResponse(problem, 503, headers={"Retry-After": "1"})
 
 
-@router.get("/v2", operation_id="server_metadata", summary="Name, version and protocol extensions")
+@router.get(
+    "/v2",
+    operation_id="server_metadata",
+    response_model=protocol.ServerMetadata,
+    summary="Name, version and protocol extensions",
+)
 @router.get("/v2/", include_in_schema=False)
 async def metadata() -> JSONResponse:
     """Return the server's name, version and protocol extensions."""

@@ -3,40 +3,47 @@
 from typing import Any, Final
 
 from service.inference.codec import BINARY, HEADER, JSON
+from service.openapi.protocol import InferResponse
 
+_PARAMETERS: Final = {
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+}
+_DATATYPES: Final = ("FP32", "UINT8", "BYTES")  # of a model's inputs; others are read, and refused by every model
 _TENSOR: Final = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["name", "shape", "datatype"],
     "properties": {
-        "name": {"type": "string"},
+        "name": {"type": "string", "enum": ["input", "input_uint8", "image"]},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": 8},
-        "datatype": {"type": "string"},
-        "parameters": {"type": "object"},
-        "data": {"type": "array", "items": {}},
+        "datatype": {"type": "string", "enum": list(_DATATYPES)},
+        "parameters": _PARAMETERS,
+        "data": {"type": "array", "items": {}, "description": "nested or flat, row by row"},
     },
 }
 _REQUEST: Final = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["inputs"],
     "properties": {
         "id": {"type": "string"},
-        "parameters": {"type": "object"},
-        "inputs": {"type": "array", "items": _TENSOR},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
         "outputs": {
             "type": "array",
             "items": {
                 "type": "object",
+                "additionalProperties": False,
                 "required": ["name"],
-                "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
+                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
             },
         },
     },
 }
-_EXAMPLE: Final = {"inputs": [{"name": "input", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [0.0] * 64}]}
-_ERROR: Final = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {"error": {"type": "string"}},
+_EXAMPLE: Final = {
+    "inputs": [{"name": "input", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [0.0] * 64}],
+    "outputs": [{"name": "labels"}, {"name": "disagreement"}],
 }
 _STATUSES: Final = {
     400: "malformed, or not what the model declares",
@@ -50,24 +57,18 @@ _STATUSES: Final = {
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the error responses of a route under /v2, by status."""
-    return {
-        status: {"description": _STATUSES[status], "content": {JSON: {"schema": _ERROR}}} for status in sorted(statuses)
-    }
-
-
 DESCRIBED: Final[dict[str, Any]] = {
+    "response_model": InferResponse,
     "responses": {
         200: {
             "description": "the requested outputs",
             "content": {
-                JSON: {"schema": {"type": "object"}},
+                JSON: {},
                 BINARY: {"schema": {"type": "string", "format": "binary"}},
             },
             "headers": {HEADER: {"schema": {"type": "integer"}, "description": "bytes of the JSON part"}},
         },
-        **errors(*_STATUSES),
+        **{status: {"description": text} for status, text in _STATUSES.items()},
     },
     "openapi_extra": {
         "parameters": [

@@ -11,10 +11,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from service.errors import NotFound
 from service.jobs.orders import JOBS
 from service.jobs.states import OPEN, JobState
+from service.openapi import jobs as shapes
+from service.openapi.answers import also
+from service.openapi.shapes import Page
 from service.routes import cursors
 from service.routes.bodies import read_body
 from service.routes.creating import JSON, REPLAYED, check_media, idempotency_key, inlined, parse_job
-from service.routes.etags import etag_of, is_known, require_match
+from service.routes.etags import etag_of, is_known, require_match, tagged
 from service.routes.files import file_response
 from service.routes.resources import file_resource, job_resource
 from service.routes.rooms import Rooms, rooms_of
@@ -28,10 +31,6 @@ LONGEST_WAIT: Final = 60
 _WAIT: Final = re.compile(r"wait=(\d{1,6})")
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/problem+json": {}}}
-    for status, text in ((404, "no such job"), (409, "its state forbids the move"))
-}
 
 
 def _body_schema() -> dict[str, Any]:
@@ -65,7 +64,14 @@ _EXAMPLES: Final[dict[str, Any]] = {
 }
 
 
-@router.post("", status_code=202, operation_id="create_job", summary="Hand in a job", openapi_extra=_body_schema())
+@router.post(
+    "",
+    status_code=202,
+    operation_id="create_job",
+    response_model=shapes.Job,
+    summary="Hand in a job",
+    openapi_extra=_body_schema(),
+)
 async def create(request: Request, idempotency_key: Annotated[str | None, Header(max_length=255)] = None) -> Response:
     """Return the queued job; everything that can be refused is refused before it is queued."""
     rooms = rooms_of(request)
@@ -74,14 +80,20 @@ async def create(request: Request, idempotency_key: Annotated[str | None, Header
     return await asyncio.to_thread(_create, rooms, owner_of(request), body, idempotency_key)
 
 
-@router.get("", operation_id="list_jobs", summary="Jobs, newest first")
+@router.get(
+    "",
+    operation_id="list_jobs",
+    response_model=Page[shapes.Job],
+    summary="Jobs, newest first",
+    responses=also(304),
+)
 def page(
     request: Request,
     limit: Limit = 50,
     cursor: str | None = None,
     state: JobState | None = None,
     type: Literal["evaluate", "generate", "figures"] | None = None,  # noqa: A002 - the query's own name
-) -> JSONResponse:
+) -> Response:
     """Return one page of jobs."""
     rooms = rooms_of(request)
     filters = {"list": "jobs", "state": state, "type": type}
@@ -90,12 +102,18 @@ def page(
     shown, more = found[:limit], len(found) > limit
     counts = rooms.ledger.counts(shown)
     following = cursors.encode(rooms.secret, (shown[-1].created_at, shown[-1].id), filters) if more else None
-    return JSONResponse(
-        {"data": [job_resource(job, counts) for job in shown], "has_more": more, "next_cursor": following}
-    )
+    data = [job_resource(job, counts) for job in shown]
+    tag = etag_of([[job_etag(resource) for resource in data], following])
+    return tagged(request, {"data": data, "has_more": more, "next_cursor": following}, tag=tag)
 
 
-@router.get("/{job_id}", operation_id="get_job", summary="State and progress of a job", responses=PROBLEMS)
+@router.get(
+    "/{job_id}",
+    operation_id="get_job",
+    response_model=shapes.Job,
+    summary="State and progress of a job",
+    responses=also(304),
+)
 async def get(request: Request, job_id: str, prefer: Annotated[str | None, Header(max_length=200)] = None) -> Response:
     """Return the job; with `Prefer: wait=<seconds>` once it is over or rests, or the seconds have passed."""
     rooms = rooms_of(request)
@@ -115,7 +133,11 @@ async def get(request: Request, job_id: str, prefer: Annotated[str | None, Heade
 
 
 @router.delete(
-    "/{job_id}", status_code=204, operation_id="delete_job", summary="Forget a job that is over", responses=PROBLEMS
+    "/{job_id}",
+    status_code=204,
+    operation_id="delete_job",
+    summary="Forget a job that is over",
+    responses=also(409, 412),
 )
 def delete(request: Request, job_id: str) -> Response:
     """Return 204; a report that the job made stays."""
@@ -125,16 +147,29 @@ def delete(request: Request, job_id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{job_id}/artifacts", operation_id="list_job_files", summary="Files a job left behind", responses=PROBLEMS)
-def files(request: Request, job_id: str) -> JSONResponse:
+@router.get(
+    "/{job_id}/artifacts",
+    operation_id="list_job_files",
+    response_model=Page[shapes.File],
+    summary="Files a job left behind",
+    responses=also(304),
+)
+def files(request: Request, job_id: str) -> Response:
     """Return name, size, type and SHA-256 of every file."""
     rooms = rooms_of(request)
     rooms.ledger.get(job_id, owner=owner_of(request))
     listed = [file_resource(file) for file in rooms.ledger.files(job_id)]
-    return JSONResponse({"data": listed, "has_more": False, "next_cursor": None})
+    return tagged(request, {"data": listed, "has_more": False, "next_cursor": None})
 
 
-@router.get("/{job_id}/artifacts/{name}", operation_id="get_job_file", summary="One file of a job", responses=PROBLEMS)
+@router.get(
+    "/{job_id}/artifacts/{name}",
+    operation_id="get_job_file",
+    summary="One file of a job",
+    responses=also(206, 304, 410, 416)
+    | {200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}},
+    response_class=Response,
+)
 def file(request: Request, job_id: str, name: str) -> Response:
     """Return the file, or one range of it."""
     rooms = rooms_of(request)
@@ -148,8 +183,8 @@ def file(request: Request, job_id: str, name: str) -> Response:
 @router.get(
     "/{job_id}/partial",
     operation_id="get_partial_report",
+    response_model=shapes.PartialReport,
     summary="What an evaluation has found so far: provisional",
-    responses=PROBLEMS,
 )
 def partial(request: Request, job_id: str) -> JSONResponse:
     """Return counts over the shards committed so far, while the job runs and after it failed."""
@@ -159,7 +194,12 @@ def partial(request: Request, job_id: str) -> JSONResponse:
 
 
 @router.post(
-    "/{job_id}:cancel", status_code=202, operation_id="cancel_job", summary="Stop a job for good", responses=PROBLEMS
+    "/{job_id}:cancel",
+    status_code=202,
+    operation_id="cancel_job",
+    response_model=shapes.Job,
+    summary="Stop a job for good",
+    responses=also(409) | {200: {"description": "it was cancelled before", "model": shapes.Job}},
 )
 def cancel(request: Request, job_id: str) -> Response:
     """Return 202 while it stops, 200 when it was cancelled before."""
@@ -172,8 +212,9 @@ def cancel(request: Request, job_id: str) -> Response:
     "/{job_id}:pause",
     status_code=202,
     operation_id="pause_job",
+    response_model=shapes.Job,
     summary="Stop a job, keep its shards",
-    responses=PROBLEMS,
+    responses=also(409),
 )
 def pause(request: Request, job_id: str) -> Response:
     """Return the job on its way to rest."""
@@ -181,7 +222,14 @@ def pause(request: Request, job_id: str) -> Response:
     return _moved(request, rooms, rooms.desk.pause(job_id, owner=owner_of(request)), 202)
 
 
-@router.post("/{job_id}:resume", status_code=202, operation_id="resume_job", summary="Continue it", responses=PROBLEMS)
+@router.post(
+    "/{job_id}:resume",
+    status_code=202,
+    operation_id="resume_job",
+    response_model=shapes.Job,
+    summary="Continue it",
+    responses=also(409),
+)
 def resume(request: Request, job_id: str) -> Response:
     """Return the job, queued again."""
     rooms = rooms_of(request)
@@ -192,8 +240,9 @@ def resume(request: Request, job_id: str) -> Response:
     "/{job_id}:retry",
     status_code=202,
     operation_id="retry_job",
+    response_model=shapes.Job,
     summary="Run a failed or cancelled job again; its shards are kept",
-    responses=PROBLEMS,
+    responses=also(409),
 )
 def retry(request: Request, job_id: str) -> Response:
     """Return the job, queued again."""

@@ -9,7 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 
 from service.json_body import load_json
+from service.openapi import catalogue
+from service.openapi.answers import also
+from service.openapi.shapes import Page
 from service.routes.bodies import read_body
+from service.routes.etags import tagged
 from service.routes.rooms import Rooms, rooms_of
 from service.security.identity import identity_of
 from service.security.keys import Key, Order, as_scopes
@@ -24,7 +28,12 @@ _SECRET: Final = {"Cache-Control": "no-store"}
 class NewKey(BaseModel):
     """A key to be made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        json_schema_extra={"examples": [{"name": "ci", "scopes": ["infer", "read"]}]},
+    )
 
     name: str = Field(min_length=1, max_length=64, description="what it is for")
     scopes: list[str] = Field(min_length=1, max_length=8, description="of infer, read, jobs, admin")
@@ -37,14 +46,27 @@ _BODY: Final = {
 }
 
 
-@router.get("", operation_id="list_keys", summary="Keys, oldest first, without the keys themselves")
-async def page(request: Request) -> JSONResponse:
+@router.get(
+    "",
+    operation_id="list_keys",
+    response_model=Page[catalogue.Key],
+    summary="Keys, oldest first, without the keys themselves",
+    responses=also(304),
+)
+async def page(request: Request) -> Response:
     """Return what is known of every key, revoked ones too."""
     keys = await asyncio.to_thread(rooms_of(request).doorkeeper.ring.store.all)
-    return JSONResponse({"data": [_resource(key) for key in keys], "has_more": False, "next_cursor": None})
+    return tagged(request, {"data": [_resource(key) for key in keys], "has_more": False, "next_cursor": None})
 
 
-@router.post("", status_code=201, operation_id="create_key", summary="Make a key", openapi_extra=_BODY)
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_key",
+    response_model=catalogue.NewKey,
+    summary="Make a key",
+    openapi_extra=_BODY,
+)
 async def create(request: Request) -> JSONResponse:
     """Return the new key; this answer is the only place where it can be read."""
     rooms = rooms_of(request)

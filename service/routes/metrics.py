@@ -12,7 +12,13 @@ from service.routes.rooms import rooms_of
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/metrics", operation_id="metrics", summary="Counters for monitoring", response_class=Response)
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Counters for monitoring",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(request: Request) -> Response:
     """Return the metrics, queues and states as they are now."""
     rooms = rooms_of(request)

@@ -6,15 +6,23 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
 from service.inference.signature import PLATFORM
-from service.routes.infer_openapi import errors
+from service.openapi import protocol
 from service.routes.rooms import rooms_of
 
-router = APIRouter(tags=["inference"], responses=errors(404, 503))
+router = APIRouter(tags=["inference"])
 
 
-@router.get("/v2/models/{model}/ready", operation_id="model_ready", summary="The model answers")
 @router.get(
-    "/v2/models/{model}/versions/{version}/ready", operation_id="model_version_ready", summary="The version answers"
+    "/v2/models/{model}/ready",
+    operation_id="model_ready",
+    response_model=protocol.ModelReady,
+    summary="The model answers",
+)
+@router.get(
+    "/v2/models/{model}/versions/{version}/ready",
+    operation_id="model_version_ready",
+    response_model=protocol.ModelReady,
+    summary="The version answers",
 )
 async def ready(request: Request, model: str, version: str | None = None) -> JSONResponse:
     """Return 200 when the view can answer; 404 when it is unknown, 503 when it cannot."""
@@ -22,10 +30,16 @@ async def ready(request: Request, model: str, version: str | None = None) -> JSO
     return JSONResponse({"name": address.view.name, "ready": True})
 
 
-@router.get("/v2/models/{model}/config", operation_id="model_config", summary="Configuration of a model")
+@router.get(
+    "/v2/models/{model}/config",
+    operation_id="model_config",
+    response_model=protocol.ModelConfig,
+    summary="Configuration of a model",
+)
 @router.get(
     "/v2/models/{model}/versions/{version}/config",
     operation_id="model_version_config",
+    response_model=protocol.ModelConfig,
     summary="Configuration of a version",
 )
 async def config(request: Request, model: str, version: str | None = None) -> JSONResponse:
@@ -36,10 +50,16 @@ async def config(request: Request, model: str, version: str | None = None) -> JS
     return JSONResponse(address.signature.to_config(address.view.name, max_rows=limit))
 
 
-@router.get("/v2/models/{model}", operation_id="model_metadata", summary="Inputs and outputs of a model")
+@router.get(
+    "/v2/models/{model}",
+    operation_id="model_metadata",
+    response_model=protocol.ModelMetadata,
+    summary="Inputs and outputs of a model",
+)
 @router.get(
     "/v2/models/{model}/versions/{version}",
     operation_id="model_version_metadata",
+    response_model=protocol.ModelMetadata,
     summary="Inputs and outputs of a version",
 )
 async def metadata(request: Request, model: str, version: str | None = None) -> JSONResponse:

@@ -7,8 +7,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from service.errors import NotAcceptable, NotFound
+from service.openapi import jobs as shapes
+from service.openapi.answers import also
+from service.openapi.shapes import Page
 from service.routes import cursors
-from service.routes.etags import is_known, require_match
+from service.routes.etags import is_known, require_match, tagged
 from service.routes.files import file_response
 from service.routes.jobs import Limit
 from service.routes.negotiation import choose
@@ -22,8 +25,14 @@ MEDIA: Final = MappingProxyType({"json": "application/json", "html": "text/html"
 ALIASES: Final = MappingProxyType({"md": "markdown"})
 
 
-@router.get("", operation_id="list_reports", summary="Reports, newest first")
-def page(request: Request, limit: Limit = 50, cursor: str | None = None) -> JSONResponse:
+@router.get(
+    "",
+    operation_id="list_reports",
+    response_model=Page[shapes.ReportEntry],
+    summary="Reports, newest first",
+    responses=also(304),
+)
+def page(request: Request, limit: Limit = 50, cursor: str | None = None) -> Response:
     """Return one page of reports, without their bodies."""
     rooms = rooms_of(request)
     filters = {"list": "reports"}
@@ -31,13 +40,16 @@ def page(request: Request, limit: Limit = 50, cursor: str | None = None) -> JSON
     found = rooms.reports.page(owner=owner_of(request), limit=limit + 1, before=before)
     shown, more = found[:limit], len(found) > limit
     following = cursors.encode(rooms.secret, (shown[-1].created_at, shown[-1].id), filters) if more else None
-    return JSONResponse(
-        {"data": [report_resource(report) for report in shown], "has_more": more, "next_cursor": following}
-    )
+    data = [report_resource(report) for report in shown]
+    return tagged(request, {"data": data, "has_more": more, "next_cursor": following})
 
 
 @router.get(
-    "/{report_id}:compare", operation_id="compare_reports", summary="A report against another one on the same points"
+    "/{report_id}:compare",
+    operation_id="compare_reports",
+    response_model=shapes.Comparison,
+    summary="A report against another one on the same points",
+    responses=also(409, 410),
 )
 def compare(
     request: Request, report_id: str, with_: Annotated[str, Query(alias="with", max_length=96, description="report id")]
@@ -52,7 +64,8 @@ def compare(
     "/{report_id}/samples.csv",
     operation_id="get_report_samples",
     summary="What became of each point, as a table",
-    responses={200: {"content": {"text/csv": {}}}},
+    responses=also(206, 304, 410, 416) | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    response_class=Response,
 )
 def samples(request: Request, report_id: str) -> Response:
     """Return one line per point: label, and who was right on it, clean and in the worst case at each radius."""
@@ -63,7 +76,9 @@ def samples(request: Request, report_id: str) -> Response:
     return file_response(request, rooms.artifacts, report.files["csv"], "text/csv", f"{report_id}.csv")
 
 
-@router.delete("/{report_id}", status_code=204, operation_id="delete_report", summary="Forget a report")
+@router.delete(
+    "/{report_id}", status_code=204, operation_id="delete_report", summary="Forget a report", responses=also(412)
+)
 def delete(request: Request, report_id: str) -> Response:
     """Return 204; the job that made it stays, without a report."""
     rooms = rooms_of(request)
@@ -73,7 +88,16 @@ def delete(request: Request, report_id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{report_id}", operation_id="get_report", summary="A report as JSON, HTML or Markdown")
+@router.get(
+    "/{report_id}",
+    operation_id="get_report",
+    response_model=shapes.Report,
+    summary="A report as JSON, HTML or Markdown",
+    responses=also(304, 406, 410)
+    | {
+        200: {"content": {"text/html": {"schema": {"type": "string"}}, "text/markdown": {"schema": {"type": "string"}}}}
+    },
+)
 def get(request: Request, report_id: str, format: str | None = None) -> Response:  # noqa: A002 - the query's own name
     """Return the report, byte for byte as the worker wrote it."""
     wanted = ALIASES.get(format, format) if format is not None else None

@@ -8,16 +8,58 @@ from starlette.responses import JSONResponse
 
 from service.errors import MalformedRequest, MethodRefused
 from service.json_body import load_json
+from service.openapi import protocol
 from service.routes.bodies import read_body
-from service.routes.infer_openapi import errors
 from service.routes.rooms import rooms_of
 
 router = APIRouter(tags=["repository"])
 _LIMIT: Final = 64 << 10  # bytes of a body
+_PARAMETERS: Final = {
+    "requestBody": {
+        "required": False,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "parameters": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "properties": {"unload_dependents": {"type": "boolean"}},
+                        }
+                    },
+                },
+                "example": {},
+            }
+        },
+    }
+}
+_READY: Final = {
+    "requestBody": {
+        "required": False,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {"ready": {"type": "boolean", "description": "only those that answer"}},
+                },
+                "example": {"ready": True},
+            }
+        },
+    }
+}
 _KNOWN: Final = frozenset({"config", "unload_dependents"})
 
 
-@router.post("/v2/repository/index", operation_id="repository_index", summary="What is stored", responses=errors(400))
+@router.post(
+    "/v2/repository/index",
+    operation_id="repository_index",
+    response_model=list[protocol.StoredVersion],
+    summary="What is stored",
+    openapi_extra=_READY,
+)
 async def index(request: Request) -> JSONResponse:
     """Return every stored version with its state; with `{"ready": true}` only those that answer."""
     body = await _body(request, frozenset({"ready"}))
@@ -31,8 +73,9 @@ async def index(request: Request) -> JSONResponse:
 @router.post(
     "/v2/repository/models/{model}/load",
     operation_id="repository_load",
+    response_model=protocol.Nothing,
     summary="Serve an ensemble",
-    responses=errors(400, 404),
+    openapi_extra=_PARAMETERS,
 )
 async def load(request: Request, model: str) -> JSONResponse:
     """Return an empty object once the ensemble answers."""
@@ -44,8 +87,9 @@ async def load(request: Request, model: str) -> JSONResponse:
 @router.post(
     "/v2/repository/models/{model}/unload",
     operation_id="repository_unload",
+    response_model=protocol.Nothing,
     summary="Stop serving an ensemble",
-    responses=errors(400, 404),
+    openapi_extra=_PARAMETERS,
 )
 async def unload(request: Request, model: str) -> JSONResponse:
     """Return an empty object once what the ensemble was asked is answered and it is gone."""

@@ -11,6 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import ServiceError, UnsupportedMedia, to_http
 from service.json_body import load_json
+from service.openapi import catalogue
+from service.openapi.answers import also
 from service.routes.bodies import read_body
 from service.routes.creating import check_media, inlined
 from service.routes.html import page_response, read_form
@@ -41,10 +43,19 @@ _IMAGE = {
         "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA},
     }
 }
-_PNG: dict[int | str, dict[str, Any]] = {200: {"description": "the image", "content": {"image/png": {}}}}
+_PNG: dict[int | str, dict[str, Any]] = {
+    200: {"description": "the image", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
-@router.post("/api/v1/try", operation_id="try", summary="Attack one image", openapi_extra=_schema())
+@router.post(
+    "/api/v1/try",
+    operation_id="try",
+    response_model=catalogue.Try,
+    summary="Attack one image",
+    responses=also(404, 503, 504),
+    openapi_extra=_schema(),
+)
 async def run(request: Request) -> JSONResponse:
     """Return everybody's answer before and after one attack; it takes ten seconds at most, and proves nothing."""
     check_media(request.headers.get("content-type", "application/json"))
@@ -60,6 +71,7 @@ async def run(request: Request) -> JSONResponse:
     "/api/v1/try/images",
     status_code=201,
     operation_id="upload_try_image",
+    response_model=catalogue.Image,
     summary="Keep an image for an hour",
     openapi_extra=_IMAGE,
 )
@@ -76,7 +88,13 @@ async def upload(request: Request) -> JSONResponse:
     return JSONResponse({"object": "image", "sha256": name, "links": {"self": path}}, 201, headers={"Location": path})
 
 
-@router.get("/api/v1/try/images/{sha256}", operation_id="get_try_image", summary="An uploaded image", responses=_PNG)
+@router.get(
+    "/api/v1/try/images/{sha256}",
+    operation_id="get_try_image",
+    summary="An uploaded image",
+    response_class=Response,
+    responses=_PNG,
+)
 def image(request: Request, sha256: str) -> Response:
     """Return an uploaded image as the service keeps it: a PNG."""
     return _png(rooms_of(request).tries.image(sha256, owner=owner_of(request)))
@@ -86,6 +104,7 @@ def image(request: Request, sha256: str) -> Response:
     "/api/v1/try/samples/{dataset}/{index}",
     operation_id="get_try_sample",
     summary="An image to choose",
+    response_class=Response,
     responses=_PNG,
 )
 def sample(request: Request, dataset: str, index: Annotated[int, Path(ge=0, le=10_000)]) -> Response:

@@ -75,6 +75,12 @@ class UploadedImage(_Strict):
 class TryOrder(_Strict):
     """One attack on one image."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"image": {"dataset": "digits", "index": 0}, "target": "digits"}]},
+    )
+
     image: SampleImage | UploadedImage
     target: Name = Field(description="ensemble by name")
     surrogate: Literal["base", "ensemble"] = Field(
