@@ -1,7 +1,7 @@
 """Everything malformed is refused before any work, with what was expected, what came and what to do.
 
-Seen to fail with: the finiteness check, the bounds check, the checks of the attacker's sample, the label-range check
-and the suite look-up left out in turn; a message without a remedy.
+Seen to fail with: the finiteness check, the bounds check, the label-range check and the suite look-up left out in
+turn; a message without a remedy.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """An evaluation of a target that is sent UINT8: everybody sees rounded inputs, and the report says so.
 
 Seen to fail when: the coding is not handed to the jury; the datatype is left out of the key of a shard; the attacker's
-networks see unrounded inputs; other draws see unrounded inputs; the exact symmetries see unrounded inputs.
+networks see unrounded inputs.
 """
 
 from typing import Any

@@ -1,8 +1,7 @@
 """Finished work is found again by its content, judged again, and never lost.
 
 Seen to fail with: the key of a stored result not compared; stored verdicts believed without asking the network; a
-half-written file that ends the run; the temporary file of a failed write left behind; results not written one by one;
-temporary files named by the process alone; a hit whose examples are gone, or were never kept.
+half-written file that ends the run; the temporary file of a failed write left behind; results not written one by one.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """The schema of reports: committed, and compatible with what older versions wrote.
 
 Seen to fail with: a field without a default added; a default of a later field written out; the reader refusing unknown
-keys, which the committed file shows, too; a document of 1.2 dropped; a required field added to the committed schema.
+keys, which the committed file shows, too.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Seen to fail with: no `manual_seed` in `_settled`; no `fork_rng`; the thread count not restored; the root seed left out
 of the crafting key; the judges' digests put into the crafting key; `merge` reading results in the order of the mapping;
-the caller's `no_grad`, precision of products or TF32 left in force.
+the caller's `no_grad` left in force.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """What breaks in the middle of a block is an error that says what, where and what next; nothing is made smaller.
 
 Seen to fail with: half the block replaced by the block itself; memory errors passed off as failures of the network; the
-translation left out of the verdict; a `LevelsetError` wrapped a second time; `named_step` left out of a shard.
+translation left out of the verdict; a `LevelsetError` wrapped a second time.
 """
 
 from collections.abc import Callable
