@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.baselines import independent_ensemble, weight_noise_equal_accuracy
+from attacks.baselines import clean_accuracy, independent_ensemble, weight_noise_equal_accuracy
 from attacks.canonical import content_digest, seed_from
 from attacks.data import LabelledData
 from attacks.jury import EQUAL_ACCURACY, INDEPENDENT, NOISE, SCRAMBLED
+from attacks.metrics import chance_count
+from attacks.statistics import ALPHA, binomial_above
 from attacks.store import recalled
-from ensemble.controls import noise_ensemble, scrambled_ensemble
+from ensemble.controls import layers_outside, noise_ensemble, scrambled_ensemble
 from ensemble.digests import network_digest, tensor_digest
 from ensemble.members import SymmetryEnsemble
 
@@ -46,6 +48,7 @@ def baselines(
     validation: LabelledData | None,
     independents: Sequence[nn.Module],
     example: Tensor,
+    points: LabelledData,
     folder: Path | None = None,
 ) -> Baselines:
     """Return the networks that a claim about a target must beat.
@@ -57,6 +60,7 @@ def baselines(
         validation: points that equal-accuracy noise is fitted on, or None.
         independents: networks trained independently of the base; as many as the target has members are used.
         example: inputs every network must accept.
+        points: the evaluated ones, on which the scrambled control must know nothing.
         folder: where the size fitted for equal-accuracy noise is kept, or None.
 
     Raises:
@@ -66,7 +70,7 @@ def baselines(
     absent: dict[str, str] = {}
     notes: dict[str, Mapping[str, Any]] = {}
     if isinstance(target, SymmetryEnsemble):
-        networks[SCRAMBLED] = scrambled_ensemble(target, rng=_rng(seed, SCRAMBLED))
+        networks[SCRAMBLED], notes[SCRAMBLED] = _scrambled(target, seed, mode, points, folder)
         networks[NOISE] = noise_ensemble(target, rng=_rng(seed, NOISE))
         _add_equal_accuracy(target, seed, mode, validation, folder, networks, absent, notes)
     else:
@@ -79,6 +83,39 @@ def baselines(
     else:
         absent[INDEPENDENT] = _NOT_GIVEN
     return Baselines(networks, absent, notes)
+
+
+def _scrambled(
+    target: SymmetryEnsemble, seed: int, mode: str, points: LabelledData, folder: Path | None
+) -> tuple[SymmetryEnsemble, dict[str, Any]]:
+    """Return the control that knows nothing, and how many layers outside the ensemble had to be scrambled for that."""
+    data = [tensor_digest(points.inputs), tensor_digest(points.labels)]
+    key = content_digest([SCRAMBLED, network_digest(target), data, seed_from(seed, SCRAMBLED), mode])
+    kept = recalled(folder, key, lambda: {"further": torch.tensor(_needed(target, seed, mode, points))})
+    further = int(kept["further"])
+    outside = layers_outside(target)[:further] if further else ()
+    return scrambled_ensemble(target, rng=_rng(seed, SCRAMBLED), further=outside), {"layers_outside": further}
+
+
+def _needed(target: SymmetryEnsemble, seed: int, mode: str, points: LabelledData) -> int:
+    """Return how many layers outside, the last first and twice as many each time, leave the control at chance."""
+    if _knows_nothing(scrambled_ensemble(target, rng=_rng(seed, SCRAMBLED)), mode, points):
+        return 0
+    outside = layers_outside(target)
+    count = min(1, len(outside))
+    while count < len(outside):
+        control = scrambled_ensemble(target, rng=_rng(seed, SCRAMBLED), further=outside[:count])
+        if _knows_nothing(control, mode, points):
+            break
+        count = min(2 * count, len(outside))
+    return count
+
+
+def _knows_nothing(control: SymmetryEnsemble, mode: str, points: LabelledData) -> bool:
+    """Return whether its clean accuracy is not significantly above the best constant answer."""
+    n = len(points)
+    right = round(n * clean_accuracy(control, points, mode=mode))
+    return binomial_above(right, n, chance_count(points.labels.numpy()) / n) > ALPHA
 
 
 def _add_equal_accuracy(

@@ -18,12 +18,11 @@ from attacks.draws import GroupDraws, group_draws
 from attacks.jury import BASE, Jury, assemble
 from attacks.kinds import KINDS
 from attacks.modes import SERVING_MODES
-from attacks.overrides import Overrides, with_overrides
 from attacks.rows import AttackRow, Suite
 from attacks.store import Shelf
 from attacks.suites import AUDIT, suite_named
-from attacks.surrogates.samples import check_own_sample
-from attacks.targets import Coding, coding_named
+from attacks.surrogates import Surrogate, check_own_sample, independent
+from attacks.targets import Coding, coding_named, wrap
 from attacks.threat import ThreatModel, check_bounds
 from attacks.workshop import Workshop
 from ensemble.digests import network_digest, tensor_digest
@@ -59,7 +58,6 @@ class Evaluation:
         labels: `[n]` integer classes.
         threat: one threat model or several with equal bounds; the first one carries the headline.
         suite: the name of a suite.
-        overrides: rows of it that are changed, left out or added.
         mode: how the target is served.
         datatype: how inputs are sent, "FP32" or "UINT8" (tensors and image files); UINT8 is rounded before any network.
         seed: root of every shard's seed.
@@ -71,7 +69,8 @@ class Evaluation:
         examples_folder: where examples and the attacker's own networks are kept; None keeps their digests only.
         attacker: the attacker's own sample, disjoint from every other; without it some attackers are NOT-RUN.
         validation: points that equal-accuracy noise may be fitted on.
-        independents: networks trained independently of the base.
+        independents: networks trained independently of the base: the upper reference, and what an attacker crafts on
+            that trained its own.
         other_draws: further ensembles of the same recipe and other seeds, judged on the no-query examples.
         draws: draws of the group in all, the target and the given ones included; what is missing is made from
             `calibration`. None takes the suite's number where there are calibration inputs.
@@ -93,7 +92,6 @@ class Evaluation:
     labels: Tensor
     threat: ThreatModel | Sequence[ThreatModel]
     suite: str = "quick"
-    overrides: Overrides = field(default_factory=Overrides)
     mode: str = "prob"
     datatype: str = "FP32"
     seed: int = 0
@@ -123,7 +121,7 @@ class Evaluation:
         """Check every field, wrap the networks and build the controls."""
         if self.mode not in SERVING_MODES:
             raise UnknownName("serving mode", str(self.mode), SERVING_MODES)
-        self._set("rows", with_overrides(suite_named(self.suite), self.overrides).served_as(self.mode))
+        self._set("rows", suite_named(self.suite).served_as(self.mode))
         self._set("threats", _checked_threats(self.threat))
         if self.draws is None:
             self._set("draws", 1 if self.calibration is None else self.rows.draws)
@@ -197,6 +195,7 @@ class Evaluation:
             validation=self.validation,
             independents=[self._placed(network) for network in self.independents],
             example=self._example,
+            points=LabelledData(self.inputs, self.labels),
             folder=self.examples_folder,
         )
         self._set(
@@ -242,7 +241,16 @@ class Evaluation:
             attacker=self.attacker,
             seed=self.seed,
             folder=self.examples_folder,
+            independents=self._retrained(),
         )
+
+    def _retrained(self) -> list[Surrogate]:
+        settings: dict[str, Any] = {"bounds": self.threats[0].bounds, "example": self._example, "coding": self.coding}
+        placed = [self._placed(network) for network in self.independents]
+        return [
+            independent(wrap(network, role=f"independents[{k}]", **settings), network_digest(network), index=k)
+            for k, network in enumerate(placed)
+        ]
 
     def _common_classes(self) -> int:
         classes = {name: model.classes for name, model in self.jury.models.items()}

@@ -21,6 +21,8 @@ LEAST_DRAWS = 5
 BASELINES = (BASE, NOISE, EQUAL_ACCURACY, INDEPENDENT, SCRAMBLED)
 #: A gain must beat both; other comparisons are printed beside them.
 DECISIVE = (BASE, EQUAL_ACCURACY)
+#: An attacker that crafts on the independent networks attacks them white-box: a gain over them would say nothing.
+OWN_NETWORKS = ("retrained_surrogate", INDEPENDENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def compare(findings: Findings) -> tuple[Comparison, ...]:
 
 def _baselines(findings: Findings, knowledge: str) -> list[str]:
     judged = findings.judges(knowledge)
-    return [name for name in BASELINES if name in judged]
+    return [name for name in BASELINES if name in judged and (knowledge, name) != OWN_NETWORKS]
 
 
 def _gain(findings: Findings, threat: int, knowledge: str, epsilon: int, over: str) -> Gain:

@@ -1,7 +1,7 @@
 """Measurements on the audit subset that need the networks themselves; checks grade them, suites choose among them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -211,12 +211,12 @@ def _landscape(audit: Audit) -> dict[str, Any]:
     return landscape(audit.target, *audit.few, audit.threat, block=audit.block, seed=audit.seed)
 
 
-def _on_base(audit: Audit) -> tuple[list[Tensor], Tensor]:
-    """Return blocks of examples made on the base alone at the headline radius, and all their labels."""
+def _on_base(audit: Audit, epsilon: float | None = None) -> tuple[list[Tensor], Tensor]:
+    """Return blocks of examples made on the base alone at a radius, the headline's for None, and all their labels."""
     attack = pgd(audit.threat.norm, steps=10, rel_stepsize=0.25, random_start=False, keep=KEEP_SURROGATE_LOSS)
-    headline = ThreatModel(audit.threat.norm, (audit.threat.headline,), audit.threat.bounds)
+    threat = replace(audit.threat, epsilons=(audit.threat.headline if epsilon is None else epsilon,))
     blocks = zip(audit.inputs.split(audit.block), audit.labels.split(audit.block), strict=True)
-    return [craft(attack, audit.base, x, y, headline).examples[0] for x, y in blocks], audit.labels
+    return [craft(attack, audit.base, x, y, threat).examples[0] for x, y in blocks], audit.labels
 
 
 def _disagreement(audit: Audit) -> dict[str, Any]:
@@ -268,8 +268,12 @@ def _geometry(audit: Audit) -> dict[str, Any]:
 
 def _member_count(audit: Audit) -> dict[str, Any]:
     assert isinstance(audit.target, EnsembleModel)
-    examples, labels = _on_base(audit)
-    return dict(member_numbers(audit.target, examples, labels))
+    found = []
+    for epsilon in audit.threat.epsilons:
+        examples, labels = _on_base(audit, epsilon)
+        found.append({"epsilon": epsilon, **member_numbers(audit.target, examples, labels)})
+    # Where nothing is left, or nothing is lost, no member can make a difference: one radius, as near as can be to half.
+    return min(found, key=lambda numbers: abs(numbers["prefixes"][-1]["accuracy"] - 0.5))
 
 
 Measure = Callable[[Audit], dict[str, Any]]

@@ -44,6 +44,17 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return low, 1.0 if k == n else min(1.0, centre + half)
 
 
+def binomial_above(k: int, n: int, share: float) -> float:
+    """Return the probability of k or more of n where each has this share: one-sided, exact.
+
+    Args:
+        k: how many were seen.
+        n: of how many.
+        share: expected of each.
+    """
+    return float(stats.binom.sf(k - 1, n, share))
+
+
 def mcnemar(b: int, c: int) -> float:
     """Return the exact one-sided p value that the first target is better, from the discordant pairs.
 

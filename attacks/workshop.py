@@ -1,6 +1,6 @@
-"""What attackers craft on: the stolen base, and what they make of it with data of their own."""
+"""What attackers craft on: the stolen base, what they make of it with data of their own, networks of their own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from attacks.surrogates import (
     LgvSettings,
     Material,
     Surrogate,
+    ensemble_of,
     form_digest,
     recipe_of,
     stolen_base,
@@ -30,6 +31,10 @@ from ensemble.digests import state_digest
 from ensemble.errors import ArtifactError, InputError, LevelsetError
 
 BASE = "base"
+#: A network that the attacker trained itself, and all of them together: those that are given as independent.
+INDEPENDENT, INDEPENDENTS = "independent", "independents"
+_NOT_GIVEN = "no independently trained networks were given"
+_ONLY_ONE = "one independently trained network was given: it is its own mean"
 #: Materials held ready at a time; each is a pool of weights.
 HELD = 3
 
@@ -45,6 +50,7 @@ class Workshop:
         attacker: the attacker's own sample, or None.
         seed: of the evaluation.
         folder: where costly material is kept, or None.
+        independents: networks that the attacker trained itself, as surrogates.
     """
 
     def __init__(
@@ -57,14 +63,19 @@ class Workshop:
         attacker: LabelledData | None,
         seed: int,
         folder: Path | None,
+        independents: Sequence[Surrogate] = (),
     ) -> None:
         self._base = stolen_base(base, digest)
+        self._held = {BASE: self._base} | _of_networks(independents)
         self._attacker = attacker
         self._target = target
         self._seed = seed
         self._folder = folder
         self._rows = {row.name: row for row in suite.surrogates}
-        self._reasons = {row.name: self._check(row) for row in suite.surrogates}
+        self._reasons = {row.name: self._check(row) for row in suite.surrogates} | {
+            INDEPENDENT: "" if independents else _NOT_GIVEN,
+            INDEPENDENTS: "" if len(independents) > 1 else _ONLY_ONE if independents else _NOT_GIVEN,
+        }
         self._failures: dict[str, str] = {}
         self._tensors: Shelf[Tensors] = Shelf(HELD)
         self._surrogates: Shelf[Surrogate] = Shelf(HELD)
@@ -73,7 +84,7 @@ class Workshop:
         """Return why there is no surrogate of this name; nothing where there is one.
 
         Args:
-            name: "base", "target", or the name of one of the suite's surrogates.
+            name: "base", "target", "independent", "independents", or the name of one of the suite's surrogates.
         """
         return self._reasons.get(name, "")
 
@@ -88,15 +99,15 @@ class Workshop:
 
     def digest(self, name: str) -> str:
         """Return the digest of a surrogate, known without making it."""
-        if name == BASE:
-            return self._base.digest
+        if name in self._held:
+            return self._held[name].digest
         row = self._rows[name]
         return form_digest(row.kind, self._material(row))
 
     def surrogate(self, name: str) -> NetworkModel:
         """Return what gradients are taken through, made where it is not held."""
-        if name == BASE:
-            return self._base.model
+        if name in self._held:
+            return self._held[name].model
         row = self._rows[name]
         return self._surrogates.get(self.digest(name), lambda: self._make(row)).model
 
@@ -104,9 +115,9 @@ class Workshop:
         """Return why a surrogate could not be made, after trying; nothing where it is there.
 
         Args:
-            name: "base", or the name of one of the suite's surrogates.
+            name: a network that is held, or the name of one of the suite's surrogates.
         """
-        if name == BASE:
+        if name in self._held:
             return ""
         if name not in self._failures:
             self._failures[name] = self._try(name)
@@ -189,6 +200,12 @@ class Workshop:
 
     def _own_seed(self, row: SurrogateRow) -> int:
         return seed_from(self._seed, "attacker", row.material)
+
+
+def _of_networks(independents: Sequence[Surrogate]) -> dict[str, Surrogate]:
+    """Return what an attacker crafts on that has no base: the first network it trained, and the mean of all."""
+    found = {} if not independents else {INDEPENDENT: independents[0]}
+    return found if len(independents) < 2 else found | {INDEPENDENTS: ensemble_of(independents)}
 
 
 #: What a surrogate can be made of, by the name rows give it.

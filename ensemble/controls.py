@@ -80,17 +80,37 @@ def _doubled(hidden: int) -> Tensor:
     return torch.diag(values)
 
 
-def scrambled_ensemble(ensemble: SymmetryEnsemble, *, rng: torch.Generator) -> SymmetryEnsemble:
+def layers_outside(ensemble: SymmetryEnsemble) -> tuple[LayerRef, ...]:
+    """Return the layers of the base's sites that no member changes, the last of the network first.
+
+    Args:
+        ensemble: the ensemble under test.
+    """
+    weight = ensemble.layers[0].weight
+    example = torch.zeros(1, *ensemble.input_shape, dtype=weight.dtype, device=weight.device)
+    changed = {layer.ref.layer for layer in ensemble.layers}
+    refs = [ref for site in sites_of(trace(ensemble.base, example)) for ref in _refs(site)]
+    return tuple(ref for ref in dict.fromkeys(reversed(refs)) if ref.layer not in changed)
+
+
+def scrambled_ensemble(
+    ensemble: SymmetryEnsemble, *, rng: torch.Generator, further: Sequence[LayerRef] = ()
+) -> SymmetryEnsemble:
     """Return the ensemble with the entries of every changed weight permuted: networks that know nothing.
+
+    Where members change a last block only, what lies before it may still tell the classes apart; `further` layers are
+    scrambled too then.
 
     Args:
         ensemble: the ensemble under test.
         rng: CPU generator of the permutations.
+        further: layers that no member changes; some of `layers_outside`.
     """
+    shared = {ref: fold(ensemble.trunk, ref) for ref in further}
     members = []
     for index in range(ensemble.size):
         layers = {}
-        for ref, layer in ensemble.member_layers(index).items():
+        for ref, layer in (ensemble.member_layers(index) | shared).items():
             order = torch.randperm(layer.weight.numel(), generator=rng).to(layer.weight.device)
             shuffled = layer.weight.reshape(-1)[order].reshape(layer.weight.shape)
             layers[ref] = replace(layer, weight=shuffled)

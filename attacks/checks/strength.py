@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from attacks.checks.audit import POINT, cold, strongest_left
 from attacks.checks.outcome import Outcome, graded, not_run
@@ -13,7 +12,7 @@ from attacks.findings import Findings, Run
 from attacks.gains import HIGHER, Comparison
 from attacks.jury import BASE, SCRAMBLED
 from attacks.metrics import Flags, discordant
-from attacks.statistics import ALPHA, mcnemar
+from attacks.statistics import ALPHA, binomial_above, mcnemar
 
 Comparisons = tuple[Comparison, ...]
 #: How many points of accuracy a weaker attack may find beyond white-box gradients, before it is worth a word.
@@ -165,18 +164,22 @@ def control_is_destroyed(findings: Findings, comparisons: Comparisons) -> Outcom
         return not_run(absent.get(SCRAMBLED, "the scrambled control is missing"))
     right, n = int(findings.clean[SCRAMBLED].sum()), findings.n
     constant = findings.chance
-    p = _binomial_above(right, n, constant / n)
+    p = binomial_above(right, n, constant / n)
     voids = sum(item.outcome == "VOID" for item in comparisons)
     higher = sum(item.outcome == HIGHER for item in comparisons)
-    numbers = {"right": right, "n": n, "chance": constant, "p_above_chance": p, "void": voids, "higher": higher}
+    numbers: dict[str, Any] = {
+        "right": right,
+        "n": n,
+        "chance": constant,
+        "p_above_chance": p,
+        "void": voids,
+        "higher": higher,
+    }
+    numbers |= findings.evaluation.jury.notes.get(SCRAMBLED, {})
     warn = f"{voids} comparisons are VOID: at or below chance or the scrambled control" if voids else ""
     if p <= ALPHA:
         warn = f"the scrambled control is not destroyed: {right} of {n} clean points right; {warn}".rstrip("; ")
     return graded(numbers, warn=warn)
-
-
-def _binomial_above(k: int, n: int, share: float) -> float:
-    return float(binom.sf(k - 1, n, share))
 
 
 CHECKS: Mapping[str, Callable[[Findings, Comparisons], Outcome]] = MappingProxyType(

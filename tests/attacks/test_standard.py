@@ -1,7 +1,7 @@
 """The suite `standard`, end to end: every attack runs, on few points, and the report holds together.
 
 Seen to fail with: equal-accuracy noise not attacked white-box; independent networks not compared with; queries not
-counted.
+counted; the retrained attacker crafting on the base; a gain claimed over the networks it crafts on.
 """
 
 import pytest
@@ -38,8 +38,9 @@ def standard(members: nn.Module, network: nn.Module, digits: Points) -> Evaluati
 
 
 def test_every_kind_of_attacker_runs(standard: EvaluationReport) -> None:
-    """All seven threat models have results, and nothing but what the suite lists is missing."""
+    """All eight threat models have results, and nothing but what the suite lists is missing."""
     assert {model.name for model in standard.threat_models} == {
+        "retrained_surrogate",
         "stolen_base",
         "fresh_members",
         "lgv_surrogate",
@@ -69,6 +70,20 @@ def test_baselines_are_attacked_like_the_target(standard: EvaluationReport) -> N
     assert {gain.over for gain in stolen.gains} == noise | {"base", "independent_ensemble"}
     assert all(len(gain.per_seed) == 3 for gain in stolen.gains)
     assert "equal-accuracy weight noise keeps" in standard.headline.sentence
+
+
+def test_an_attacker_that_trained_its_own_networks_has_rows_of_its_own(standard: EvaluationReport) -> None:
+    """It crafts on the networks given as independent, one and all, and no gain is stated over these."""
+    attacks = {attack.id: attack for attack in standard.attacks if attack.knowledge == "retrained_surrogate"}
+    assert set(attacks) == {"mi-di-10@retrained_surrogate", "mi-di-10-mean-of-networks@retrained_surrogate"}
+    digests = {attack.surrogate_digest for attack in attacks.values()}
+    assert len(digests) == 2
+    others = {a.surrogate_digest for a in standard.attacks if a.knowledge in ("stolen_base", "fresh_members")}
+    assert not digests & others
+    model = next(model for model in standard.threat_models if model.name == "retrained_surrogate")
+    assert "independent_ensemble" not in {gain.over for gain in model.gains}
+    assert {"base", "weight_noise_equal_accuracy"} <= {gain.over for gain in model.gains}
+    assert "it lacks the base" in model.sentence
 
 
 def test_the_worst_case_is_below_every_attack(standard: EvaluationReport) -> None:

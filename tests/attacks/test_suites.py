@@ -12,7 +12,7 @@ from attacks.modes import SERVING_MODES
 from attacks.rows import OTHER_MODES, RADII, AttackRow, Suite
 from attacks.suites import SUITES, suite_named
 from attacks.threat import KNOWLEDGE, NORMS
-from attacks.workshop import MATERIALS
+from attacks.workshop import INDEPENDENT, INDEPENDENTS, MATERIALS
 from ensemble.errors import UnknownName
 
 CASES = [(suite, mode) for suite in SUITES.values() for mode in SERVING_MODES]
@@ -24,7 +24,7 @@ def test_every_row_names_what_exists(suite: Suite, mode: str) -> None:
     own = suite.served_as(mode)
     rows = (*own.rows, *own.audits)
     assert len({row.id for row in rows}) == len(rows)
-    names = {"base", "target", "members", *(row.name for row in suite.surrogates)}
+    names = {"base", "target", "members", INDEPENDENT, INDEPENDENTS, *(row.name for row in suite.surrogates)}
     for row in rows:
         assert (row.kind in KINDS, row.knowledge in KNOWLEDGE, row.radii in RADII) == (True, True, True), row.id
         assert row.surrogate in names, row.id
