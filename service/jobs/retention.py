@@ -23,6 +23,7 @@ from service.store.tables import Idempotency, Job, JobFile, Report, Shard
 DAY: Final = 24 * 3600
 GRACE: Final = DAY  # seconds for which a file that nothing names may still get its row
 DRAFTS: Final = ".new-"
+EXAMPLES: Final = "examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,19 @@ class Keeper:
 
     def _orphans(self, before: float) -> list[Path]:
         blobs, shards = self._named()
-        return [*self._unnamed("blobs", blobs, before), *self._unnamed("shards", shards, before)]
+        found = [*self._unnamed("blobs", blobs, before), *self._unnamed("shards", shards, before)]
+        examples = list((self._artifacts / EXAMPLES).glob("*.safetensors"))
+        promised = self._promised() if examples else set()
+        for path in examples:
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before and path.stem not in promised:
+                    found.append(path)
+        return found
+
+    def _promised(self) -> set[str]:
+        """Return what any stored result names, one without a row yet included: its job may be about to write it."""
+        keys = [path.name for path in (self._artifacts / "shards").glob("*/*")]
+        return {name for key in keys for name in _digests(self._result(key))}
 
     def _forget_jobs(self) -> int:
         if not self._keep:

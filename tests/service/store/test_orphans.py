@@ -4,6 +4,7 @@ Seen to fail when: a file that is stored again, or a result that is found again,
 a second time; the report counts what a row names.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,21 @@ def test_a_draft_of_a_killed_writer_is_collected(settings: Settings, database: D
     age(settings.artifacts_folder)
     assert keeper(settings, database).collect().files == 1
     assert not draft.exists()
+
+
+def test_examples_stay_while_a_result_promises_them(settings: Settings, database: Database) -> None:
+    """Results on the disk keep their examples, with a row or without; other examples go when they are old."""
+    store, folder = ArtifactStore(settings.artifacts_folder), settings.artifacts_folder / "examples"
+    folder.mkdir(parents=True)
+    promised, left = (folder / f"{digit * 64}.safetensors" for digit in "cd")
+    for path in (promised, left):
+        path.write_bytes(b"examples")
+    age(folder)
+    store.put_result(KEY, json.dumps({"examples": {"digest": "c" * 64}}).encode())
+    assert keeper(settings, database).survey().files == 2  # the result has no row yet
+    assert keeper(settings, database).collect().files == 1
+    assert promised.exists()
+    assert not left.exists()
 
 
 def test_the_doctor_counts_what_nothing_names(settings: Settings, database: Database) -> None:
