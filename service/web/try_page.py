@@ -203,10 +203,10 @@ def _sentence(before: Mapping[str, Any], after: Mapping[str, Any], label: int, h
 
 
 def _moved(who: str, before: Mapping[str, Any], after: Mapping[str, Any], label: int, names: Sequence[str]) -> str:
-    if after["label"] == label:
-        return f"{who} still answers {_class(label, names)}"
     if before["label"] != label:
         return f"{who} answered {_class(before['label'], names)} from the start"
+    if after["label"] == label:
+        return f"{who} still answers {_class(label, names)}"
     return f"{who} falls from {_class(label, names)} to {_class(after['label'], names)}"
 
 

@@ -1,7 +1,8 @@
 """The page of a try says what happened to whom, and its form makes the body that the API takes.
 
 Seen to fail when: a network that was wrong before counts as lost; members that hold are counted by the base's answer;
-the upload does not win over the sample; the slider ends at the usual radius.
+who is brought to the right answer `still` gives it; the upload does not win over the sample; the slider ends at the
+usual radius.
 """
 
 import pytest
@@ -27,6 +28,8 @@ def test_who_was_wrong_before_is_not_lost() -> None:
     assert {row.verdict for row in result.votes} == {"wrong before"}
     assert "answered 3 (c3) from the start" in result.sentence
     assert result.label == "5 (c5) (as the base answers)"
+    turned = try_result(samples.answer(label={"value": 8, "source": "data set"}), samples.model())
+    assert "The base answered 3 from the start" in turned.sentence
 
 
 def test_the_form_makes_an_order() -> None:
