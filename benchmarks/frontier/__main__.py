@@ -4,6 +4,7 @@ Settings are chosen on `--part validation` of a soft base, never on `--part fina
 """
 
 import argparse
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from attacks.suites import SUITES, suite_named
 from attacks.threat import ThreatModel
 from benchmarks.frontier.attackers import Attackers, Block, blocks
 from benchmarks.frontier.bases import BASES, PARTS, Base
-from benchmarks.frontier.contenders import CONTENDERS, SINGLE, Contender, Workbench
+from benchmarks.frontier.contenders import CONTENDERS, SINGLE, Contender, Workbench, variants
 from benchmarks.frontier.judging import Judge
 from benchmarks.frontier.ledger import Ledger
 from benchmarks.frontier.outcome import forward_ratio, outcome
@@ -37,9 +38,10 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in options.seeds:
         bench = Workbench(base, seed, max(options.members), options.folder)
-        for name in options.contenders:
+        contenders = CONTENDERS | variants(json.loads(options.variants))
+        for name in [*options.contenders, *json.loads(options.variants)]:
             for members in (1,) if name in SINGLE else options.members:
-                contender = CONTENDERS[name](bench, members)
+                contender = contenders[name](bench, members)
                 if any(
                     (row["contender"], row["members"], row["seed"]) == (name, contender.members, seed) for row in rows
                 ):
@@ -82,6 +84,7 @@ def _judged(
         **result,
         "not_run": {row.id: reason for row in attackers.rows if (reason := attackers.reason_against(row))},
         "generation_seconds": contender.seconds,
+        "kept_step": contender.kept_step,
         "forward_ratio": cost["ratio"],
     }
 
@@ -113,7 +116,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--own-epsilons", type=float, nargs="+", default=[2, 4], help="those of attacks on the contender itself"
     )
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--contenders", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument(
+        "--variants", default="{}", help='JSON: {"name": {"preset": "hardened", "scale": 0.6, "hardening.steps": 900}}'
+    )
     parser.add_argument("--suite", choices=SUITES, default="quick")
     parser.add_argument(
         "--full",
