@@ -1,7 +1,7 @@
 """The suite `standard`, end to end: every attack runs, on few points, and the report holds together.
 
 Seen to fail with: equal-accuracy noise not attacked white-box; independent networks not compared with; queries not
-counted; the retrained attacker crafting on the base; a gain claimed over the networks it crafts on.
+counted.
 """
 
 import pytest

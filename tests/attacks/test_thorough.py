@@ -1,7 +1,7 @@
 """The suite `thorough`, end to end in all its norms: every row and every check as published, the budgets cut short.
 
-Seen to fail with: starts asked for in linf only, where Auto-PGD on L1 is not defined; no cold L1 attack at the smaller
-radius, where everything leaks then; the landscape not sampled; the retrained attacker run without networks of its own.
+Seen to fail with: no cold L1 attack at the smaller radius, where everything leaks then. Starts asked for in linf only,
+where Auto-PGD on L1 is not defined, stopped the real suite.
 """
 
 from collections.abc import Mapping
