@@ -1,7 +1,4 @@
-"""The metrics of jobs on a real service: what a job does is counted once, whoever asks, whoever dies.
-
-Seen to fail: found shards counted as computed; states without jobs left out; the gauge of streams not given back.
-"""
+"""The metrics of jobs on a real service: what a job does is counted once, whoever asks, whoever dies."""
 
 import os
 import signal

@@ -1,8 +1,4 @@
-"""A frozen worker, a second one that takes its job over, and what the metrics say: everything real.
-
-Seen to fail: the fence always open (a second result of the zombie is written, nothing is counted); jobs of lost workers
-not handed over.
-"""
+"""A frozen worker, a second one that takes its job over, and what the metrics say: everything real."""
 
 import os
 import signal
