@@ -8,8 +8,9 @@ full networks one after another, `shared` runs our `SymmetryEnsemble`, which lea
 
 First every answer is compared with the computation in this process. Then the capacity of a server is measured in a
 closed loop, and requests leave in an open loop, a Poisson schedule that no answer holds up, at multiples of that
-server's own capacity. Latency counts from the scheduled time. An answer after the deadline is no goodput; servers that
-take a limit are given 0.9 of it. All servers take turns, the whole is repeated: medians and ranges.
+server's own capacity, after a warm-up at that load. Latency counts from the scheduled time. An answer after the
+deadline is no goodput; servers that take a limit are given 0.9 of it. All servers take turns, the whole is repeated:
+medians and ranges.
 """
 
 import argparse
@@ -85,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="scratch: ensemble, logs, servers' own folders")
     parser.add_argument("--environments", type=Path, help="of the peers; made where missing; else FOLDER/environments")
     parser.add_argument("--seconds", type=float, default=20.0, help="of every open loop")
+    parser.add_argument("--warm-up", type=float, default=3.0, help="seconds of every open loop before those")
     parser.add_argument("--capacity-seconds", type=float, default=8.0, help="of the closed loop, and of its warm-up")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=8, help="of a request")
@@ -116,9 +118,11 @@ async def _measure(
         await _settle(client, requests[0])
         levels = {}
         for number, level in enumerate(LEVELS):
-            schedule = poisson(level * each, options.seconds, seed=100 * repeat + number)
+            schedule = poisson(level * each, options.warm_up + options.seconds, seed=100 * repeat + number)
             outcomes = await offer(client, requests, schedule, patience=options.patience)
-            found = summarise(outcomes, rows=terms.rows, seconds=options.seconds, deadline=terms.deadline)
+            found = summarise(
+                outcomes, rows=terms.rows, warm_up=options.warm_up, seconds=options.seconds, deadline=terms.deadline
+            )
             levels[f"{level:g}"] = {**found.to_dict(), "settled": await _settle(client, requests[0])}
     capacity = each * terms.rows
     peak = max([capacity, *(found["goodput"] for found in levels.values())])

@@ -39,7 +39,7 @@ async def saturate(client: Client, requests: Sequence[bytes], *, concurrency: in
 async def offer(
     client: Client, requests: Sequence[bytes], schedule: Sequence[float], *, patience: float
 ) -> list[Outcome]:
-    """Return what became of requests that left on a schedule, whatever the server did.
+    """Return what became of requests that left on a schedule, whatever the server did; times from the schedule's begin.
 
     Args:
         client: of the server.
@@ -59,7 +59,7 @@ async def offer(
         except ConnectionError:
             status = BROKEN
         finally:
-            outcomes.append(Outcome(due, sent, loop.time(), status))
+            outcomes.append(Outcome(due - begin, sent - begin, loop.time() - begin, status))
 
     tasks = []
     for number, time in enumerate(schedule):

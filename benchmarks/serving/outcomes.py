@@ -39,7 +39,7 @@ class Summary:
 
     Attributes:
         offered: rows per second that were due.
-        goodput: rows per second answered within the deadline.
+        goodput: rows per second answered in the window, and within the deadline.
         p50: seconds, of the answered requests; None without one.
         p99: the same, 99th percentile.
         sent: requests.
@@ -70,15 +70,21 @@ class Summary:
         return asdict(self)
 
 
-def summarise(outcomes: Sequence[Outcome], *, rows: int, seconds: float, deadline: float) -> Summary:
-    """Return the summary of all requests that were due in one window.
+def summarise(outcomes: Sequence[Outcome], *, rows: int, warm_up: float, seconds: float, deadline: float) -> Summary:
+    """Return the summary of one window: of the requests that were due in it, and for the goodput, of the answers in it.
+
+    A long queue is answered after the window's end; counting those answers would reward it.
 
     Args:
-        outcomes: one for each request.
+        outcomes: one for each request, times from the begin of the load.
         rows: of each request.
-        seconds: length of the window in which they were due.
+        warm_up: seconds before the window.
+        seconds: length of the window.
         deadline: seconds after which an answer is of no use.
     """
+    end = warm_up + seconds
+    useful = [o for o in outcomes if o.status == ANSWERED and o.latency <= deadline and warm_up <= o.done < end]
+    outcomes = [outcome for outcome in outcomes if warm_up <= outcome.scheduled < end]
     latencies = [outcome.latency for outcome in outcomes if outcome.status == ANSWERED]
     in_time = sum(latency <= deadline for latency in latencies)
     counts = [outcome.status for outcome in outcomes]
@@ -86,7 +92,7 @@ def summarise(outcomes: Sequence[Outcome], *, rows: int, seconds: float, deadlin
     unanswered = counts.count(UNANSWERED)
     return Summary(
         offered=len(outcomes) * rows / seconds,
-        goodput=in_time * rows / seconds,
+        goodput=len(useful) * rows / seconds,
         p50=percentile(latencies, 0.50),
         p99=percentile(latencies, 0.99),
         sent=len(outcomes),

@@ -1,7 +1,8 @@
 """The load generator of `benchmarks/serving`: its schedule, its figures, and that no answer holds it up.
 
 Seen to fail: latency counted from the sending; the next request sent after the answer to the last; a late answer
-counted as goodput; refusals among the latencies; the percentile one rank low; one seed for every schedule.
+counted as goodput; answers after the window counted; refusals among the latencies; the percentile one rank low; one
+seed for every schedule.
 """
 
 import asyncio
@@ -42,12 +43,20 @@ def test_every_request_is_counted_once_and_only_answers_in_time_are_goodput() ->
     ends = [(0.2, ANSWERED), (0.4, ANSWERED), (1.5, ANSWERED), (0.01, 429), (0.01, 503), (0.9, EXPIRED)]
     ends += [(9.0, UNANSWERED), (0.0, BROKEN), (0.0, 500)]
     outcomes = [Outcome(1.0, 1.1, 1.0 + latency, status) for latency, status in ends]
-    found = summarise(outcomes, rows=8, seconds=2.0, deadline=1.0)
+    found = summarise(outcomes, rows=8, warm_up=0.5, seconds=2.0, deadline=1.0)
     assert (found.sent, found.in_time, found.late, found.refused) == (9, 2, 1, 2)
     assert (found.expired, found.unanswered, found.errors) == (1, 1, 2)
     assert (found.offered, found.goodput) == (36.0, 8.0)
-    assert (found.p50, found.p99) == (pytest.approx(0.4), pytest.approx(1.5))
+    assert [found.p50, found.p99] == pytest.approx([0.4, 1.5])
     assert found.lag == pytest.approx(0.1)
+
+
+def test_a_window_leaves_out_its_warm_up_and_what_is_answered_after_it() -> None:
+    """Requests count by when they were due, goodput by when the answer was there."""
+    times = [(0.8, 0.9), (0.8, 1.2), (1.5, 1.6), (2.9, 3.1), (3.2, 3.3)]
+    outcomes = [Outcome(due, due, done, ANSWERED) for due, done in times]
+    found = summarise(outcomes, rows=1, warm_up=1.0, seconds=2.0, deadline=1.0)
+    assert (found.sent, found.in_time, found.goodput) == (2, 2, 1.0)
 
 
 def test_a_stalled_server_holds_no_request_back() -> None:
