@@ -34,6 +34,7 @@ from service.routes import (
     metrics,
     models,
     pages,
+    problem_pages,
     problems,
     reports,
     repository,
@@ -88,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
     operations = (health, statistics, infer, models, repository, metrics)
     api = (*operations, jobs, events, reports, ensembles, base_models, capabilities, keys)
-    for room in (*api, pages, evaluate_page, compare_page, docs_page, login, try_it):
+    for room in (*api, pages, problem_pages, evaluate_page, compare_page, docs_page, login, try_it):
         app.include_router(room.router)
     app.mount("/static", pages.static_files(), name="static")
     return app

@@ -67,7 +67,7 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[Facts, dict[str, A
     """Yield every operation of a document with what it is."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            parameters = [one for one in operation.get("parameters", ()) if one["in"] == "query" or _is_number(one)]
+            parameters = [one for one in operation.get("parameters", ()) if one["in"] != "path" or _is_number(one)]
             yield Facts(method.upper(), path, "requestBody" in operation, bool(parameters)), operation
 
 

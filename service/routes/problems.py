@@ -1,6 +1,7 @@
 """Errors on the wire: `{"error"}` under /v2, RFC 9457 problems under /api, a page for a browser."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from service.errors import HIDDEN, DamagedArtifact, HttpError, ServiceError, to_http
 from service.routes.middleware import request_id
@@ -17,6 +19,7 @@ from service.web.policy import PAGE_POLICY
 
 LOG = logging.getLogger("levelset.http")
 PROBLEM = "application/problem+json"
+_PLACE = re.compile(r"\{[^}]*\}")
 
 
 def install(app: FastAPI) -> None:
@@ -88,7 +91,28 @@ async def _on_framework_error(request: Request, error: Exception) -> Response:
         if error.status_code in words
         else detail
     )
-    return _respond(request, HttpError(error.status_code, detail, dict(error.headers or {})))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
+    return _respond(request, HttpError(error.status_code, detail, headers))
+
+
+def _allowed(request: Request) -> set[str]:
+    """Return the methods of the path, of every route on it: the framework names those of one."""
+    flat = [inner for route in request.app.routes for inner in _flat(route)]
+    found = [route for route in flat if isinstance(route, Route) and route.path_regex.match(request.url.path)]
+    nearest = max((_literal(route.path) for route in found), default=0)  # `/{id}:cancel` is nearer than `/{id}`
+    return {method for route in found if _literal(route.path) == nearest for method in route.methods or ()}
+
+
+def _flat(route: BaseRoute) -> list[BaseRoute]:
+    router = getattr(route, "original_router", None)
+    return [route] if router is None else [inner for one in router.routes for inner in _flat(one)]
+
+
+def _literal(template: str) -> int:
+    """Return how many characters of a path's template stand for themselves."""
+    return len(_PLACE.sub("", template))
 
 
 async def _on_invalid_body(request: Request, error: Exception) -> Response:
