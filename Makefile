@@ -62,7 +62,7 @@ bench: setup ## the benchmarks that need minutes and no data, and the table of b
 
 bench-full: bench ## all benchmarks: hours; those that need images and weights say so and are passed over
 	$(BIN)/python -m benchmarks.execution --threads 1
-	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.generation resnet20
 	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.stolen_base
 	$(BIN)/python -m benchmarks.stopping

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def write(name: str, question: str, result: Mapping[str, Any], *, settings: Mapp
     device = torch.cuda.get_device_name() if settings.get("device") == "cuda" else platform.processor() or "cpu"
     document = {
         "question": question.splitlines()[0],
+        "date": date.today().isoformat(),
         "settings": dict(settings),
         **result,
         "machine": {
