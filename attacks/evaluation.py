@@ -18,6 +18,7 @@ from attacks.draws import GroupDraws, group_draws
 from attacks.jury import BASE, Jury, assemble
 from attacks.kinds import KINDS
 from attacks.modes import SERVING_MODES
+from attacks.overrides import Overrides, with_overrides
 from attacks.rows import AttackRow, Suite
 from attacks.store import Shelf
 from attacks.suites import AUDIT, suite_named
@@ -58,6 +59,7 @@ class Evaluation:
         labels: `[n]` integer classes.
         threat: one threat model or several with equal bounds; the first one carries the headline.
         suite: the name of a suite.
+        overrides: rows of it that are changed, left out or added.
         mode: how the target is served.
         datatype: how inputs are sent, "FP32" or "UINT8" (tensors and image files); UINT8 is rounded before any network.
         seed: root of every shard's seed.
@@ -92,6 +94,7 @@ class Evaluation:
     labels: Tensor
     threat: ThreatModel | Sequence[ThreatModel]
     suite: str = "quick"
+    overrides: Overrides = field(default_factory=Overrides)
     mode: str = "prob"
     datatype: str = "FP32"
     seed: int = 0
@@ -121,7 +124,7 @@ class Evaluation:
         """Check every field, wrap the networks and build the controls."""
         if self.mode not in SERVING_MODES:
             raise UnknownName("serving mode", str(self.mode), SERVING_MODES)
-        self._set("rows", suite_named(self.suite).served_as(self.mode))
+        self._set("rows", with_overrides(suite_named(self.suite), self.overrides).served_as(self.mode))
         self._set("threats", _checked_threats(self.threat))
         if self.draws is None:
             self._set("draws", 1 if self.calibration is None else self.rows.draws)
