@@ -1,6 +1,6 @@
 """`/metrics`, statistics and the repository over real HTTP.
 
-Seen to fail: buckets not cumulative; a gauge of an unloaded model left standing; `stats` taken for a model's name.
+Seen to fail: buckets not cumulative; `stats` taken for a model's name.
 """
 
 import re
