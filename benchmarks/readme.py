@@ -143,9 +143,9 @@ HEAD = """# Benchmarks
 
 One question per file, named by it; each prints a table and writes JSON to `results/`. `make bench` runs those that
 take minutes and need no data, `make bench-full` all, and both write this page, which is made by
-`python -m benchmarks.readme` from the JSON files alone. Where the data say so, images are JPEG-re-encoded CIFAR-10: such
-numbers are not comparable with published test-set numbers. One seed each where nothing else is said. The date is that of
-the run, or, for files older than that field, that of their commit.
+`python -m benchmarks.readme` from the JSON files alone. Where the data say so, images are JPEG-re-encoded CIFAR-10:
+such numbers are not comparable with published test-set numbers. One seed each where nothing else is said. The date is
+that of the run, or, for files older than that field, that of their commit.
 
 | benchmark | figure | value |
 |---|---|---|
