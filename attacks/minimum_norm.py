@@ -4,7 +4,7 @@ They look for the nearest wrong answer and know no radius. Some return far-away 
 what counts is whether the point, brought back into the ball, is answered wrong.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,8 @@ from foolbox.attacks.base import FixedEpsilonAttack, get_criterion, raise_if_kwa
 from foolbox.criteria import Misclassification
 from foolbox.devutils import atleast_kd, flatten
 
-from ensemble.errors import InputError, UnknownName
+from attacks.norm_table import row_of_norm
+from ensemble.errors import InputError
 
 
 class MinimumNorm(FixedEpsilonAttack):  # type: ignore[misc]
@@ -84,12 +85,6 @@ class L2FMN(own.L2FMNAttack):  # type: ignore[misc]
         return x0 + (x - x0) * atleast_kd(ep.minimum(1, epsilon / norms), x.ndim)
 
 
-def _of(table: Mapping[str, Callable[..., Any]], kind: str, norm: str) -> Callable[..., Any]:
-    if norm not in table:
-        raise UnknownName(f"norm of {kind}", norm, table)
-    return table[norm]
-
-
 #: One row per norm and attack, where foolbox has it.
 DEEPFOOL: Mapping[str, Any] = MappingProxyType({"linf": own.LinfDeepFoolAttack, "l2": own.L2DeepFoolAttack})
 CARLINI_WAGNER: Mapping[str, Any] = MappingProxyType({"l2": own.L2CarliniWagnerAttack})
@@ -116,7 +111,7 @@ def deepfool(norm: str, *, steps: int = 50, candidates: int = 10, overshoot: flo
     Raises:
         UnknownName: another norm.
     """
-    attack = _of(DEEPFOOL, "deepfool", norm)(steps=steps, candidates=candidates, overshoot=overshoot)
+    attack = row_of_norm(DEEPFOOL, "deepfool", norm)(steps=steps, candidates=candidates, overshoot=overshoot)
     return MinimumNorm(attack, targeted=False)
 
 
@@ -145,7 +140,7 @@ def cw(
     Raises:
         UnknownName: another norm.
     """
-    attack = _of(CARLINI_WAGNER, "cw", norm)(
+    attack = row_of_norm(CARLINI_WAGNER, "cw", norm)(
         binary_search_steps=binary_search_steps,
         steps=steps,
         stepsize=stepsize,
@@ -170,7 +165,7 @@ def ddn(norm: str, *, steps: int = 100, init_epsilon: float = 1.0, gamma: float 
     Raises:
         UnknownName: another norm.
     """
-    return MinimumNorm(_of(DDN, "ddn", norm)(init_epsilon=init_epsilon, steps=steps, gamma=gamma))
+    return MinimumNorm(row_of_norm(DDN, "ddn", norm)(init_epsilon=init_epsilon, steps=steps, gamma=gamma))
 
 
 def fmn(norm: str, *, steps: int = 100, max_stepsize: float = 1.0, gamma: float = 0.05) -> MinimumNorm:
@@ -188,7 +183,7 @@ def fmn(norm: str, *, steps: int = 100, max_stepsize: float = 1.0, gamma: float 
     Raises:
         UnknownName: another norm.
     """
-    return MinimumNorm(_of(FMN, "fmn", norm)(steps=steps, max_stepsize=max_stepsize, gamma=gamma))
+    return MinimumNorm(row_of_norm(FMN, "fmn", norm)(steps=steps, max_stepsize=max_stepsize, gamma=gamma))
 
 
 def ead(
@@ -216,7 +211,7 @@ def ead(
     Raises:
         UnknownName: another norm.
     """
-    attack = _of(ELASTIC_NET, "ead", norm)(
+    attack = row_of_norm(ELASTIC_NET, "ead", norm)(
         binary_search_steps=binary_search_steps,
         steps=steps,
         initial_stepsize=initial_stepsize,
@@ -241,5 +236,5 @@ def blur(norm: str, *, steps: int = 20, max_sigma: float | None = None) -> Minim
     Raises:
         UnknownName: another norm.
     """
-    distance = _of(DISTANCES, "blur", norm)
+    distance = row_of_norm(DISTANCES, "blur", norm)
     return MinimumNorm(own.GaussianBlurAttack(distance=distance, steps=steps, max_sigma=max_sigma))

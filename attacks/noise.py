@@ -15,7 +15,7 @@ from foolbox.attacks.base import FixedEpsilonAttack, raise_if_kwargs, verify_inp
 from foolbox.distances import l1
 from torch import Tensor
 
-from ensemble.errors import UnknownName
+from attacks.norm_table import row_of_norm
 
 
 class L1ClippingAwareAdditiveNoiseAttack(FixedEpsilonAttack):  # type: ignore[misc]
@@ -85,8 +85,11 @@ def uniform_noise(norm: str) -> Any:
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return BY_NORM[norm]()
+    return row_of_norm(BY_NORM, "uniform noise", norm)()
 
 
 def gaussian_noise(norm: str) -> Any:
@@ -101,6 +104,4 @@ def gaussian_noise(norm: str) -> Any:
     Raises:
         UnknownName: another norm.
     """
-    if norm not in GAUSSIAN_BY_NORM:
-        raise UnknownName("norm of Gaussian noise", norm, GAUSSIAN_BY_NORM)
-    return GAUSSIAN_BY_NORM[norm]()
+    return row_of_norm(GAUSSIAN_BY_NORM, "Gaussian noise", norm)()

@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,19 +50,29 @@ def _real(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _checked_bounds(bounds: Sequence[float]) -> tuple[float, float]:
-    if len(bounds) != 2 or not all(_real(value) for value in bounds) or not bounds[0] < bounds[1]:
+def _plain(values: Any) -> Any:
+    """Return numbers of numpy or torch, one or a row of them, as Python's own; all else as it is."""
+    own = values.tolist() if isinstance(values, np.ndarray | np.generic | Tensor) else values
+    return [_plain(value) for value in own] if isinstance(own, list | tuple) else own
+
+
+def _checked_bounds(given: Sequence[float]) -> tuple[float, float]:
+    bounds = _plain(given)
+    two = isinstance(bounds, list) and len(bounds) == 2 and all(_real(value) for value in bounds)
+    if not two or not bounds[0] < bounds[1]:
         raise InputError(
-            f"bounds of the threat model: expected two finite numbers (low, high) with low < high, got {bounds!r}; "
+            f"bounds of the threat model: expected two finite numbers (low, high) with low < high, got {given!r}; "
             "pass the range of the inputs, usually (0.0, 1.0)"
         )
     return float(bounds[0]), float(bounds[1])
 
 
-def _checked_epsilons(epsilons: Sequence[float]) -> tuple[float, ...]:
-    if not isinstance(epsilons, list | tuple) or not epsilons:
+def _checked_epsilons(given: Sequence[float]) -> tuple[float, ...]:
+    epsilons = _plain(given)
+    if not isinstance(epsilons, list) or not epsilons:
         raise InputError(
-            f"epsilons of the threat model: expected at least one number, got {epsilons!r}; pass e.g. (0.1, 0.2, 0.3)"
+            f"epsilons of the threat model: expected a list of at least one number, got {given!r}; "
+            "pass e.g. (0.1, 0.2, 0.3), or (0.1,) for one"
         )
     for epsilon in epsilons:
         if not _real(epsilon) or epsilon < 0:
@@ -81,8 +93,9 @@ class ThreatModel:
 
     Attributes:
         norm: "linf", "l2" or "l1".
-        epsilons: radii in input units, different, finite, >= 0; stored in ascending order.
-        bounds: (low, high) of every input value.
+        epsilons: radii in input units, different, finite, >= 0; a list, tuple, array or tensor of one axis. Stored in
+            ascending order as Python's floats; a float32 0.1 is 0.10000000149.
+        bounds: (low, high) of every input value, in any of these forms.
     """
 
     norm: str = "linf"
@@ -91,7 +104,7 @@ class ThreatModel:
 
     def __post_init__(self) -> None:
         """Check every field and store it in its normal form."""
-        if self.norm not in NORMS:
+        if not isinstance(self.norm, str) or self.norm not in NORMS:
             raise UnknownName("norm", str(self.norm), NORMS)
         object.__setattr__(self, "epsilons", _checked_epsilons(self.epsilons))
         object.__setattr__(self, "bounds", _checked_bounds(self.bounds))

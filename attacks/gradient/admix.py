@@ -55,5 +55,8 @@ def admix(
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
     return mi(norm, keep=keep, transforms=(Mixing(images, weight), Scales(scales)), **parameters)

@@ -18,6 +18,7 @@ from attacks.gradient.climb import Climb, Found, Reading, checkpoints
 from attacks.gradient.dlr import cross_entropy, dlr
 from attacks.gradient.goal import Goal, PointLoss, goal_of
 from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KeepRule
+from attacks.norm_table import row_of_norm
 
 #: Share of a step's length that the new direction gets; the rest is momentum.
 MOMENTUM = 0.75
@@ -211,8 +212,11 @@ def apgd_ce(norm: str, *, steps: int = 100, restarts: int = 1, keep: KeepRule = 
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return AutoPGD(BALLS[norm], cross_entropy, steps=steps, restarts=restarts, keep=keep)
+    return AutoPGD(row_of_norm(BALLS, "Auto-PGD", norm), cross_entropy, steps=steps, restarts=restarts, keep=keep)
 
 
 def apgd_dlr(norm: str, *, steps: int = 100, restarts: int = 1, keep: KeepRule = KEEP_SERVED_MARGIN) -> AutoPGD:
@@ -226,5 +230,8 @@ def apgd_dlr(norm: str, *, steps: int = 100, restarts: int = 1, keep: KeepRule =
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return AutoPGD(BALLS[norm], dlr, steps=steps, restarts=restarts, keep=keep)
+    return AutoPGD(row_of_norm(BALLS, "Auto-PGD", norm), dlr, steps=steps, restarts=restarts, keep=keep)

@@ -5,7 +5,9 @@ time. Here a step changes the share of the values that the best perturbation use
 larger radii first is left out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from attacks.gradient.climb import Found, Reading
 from attacks.gradient.dlr import cross_entropy
 from attacks.gradient.goal import Goal
 from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KeepRule
-from ensemble.errors import UnknownName
+from attacks.norm_table import row_of_norm
 
 #: Halvings of the interval that holds the threshold of the projection: enough for float32.
 BISECTIONS = 60
@@ -83,6 +85,9 @@ def _unused(delta: Tensor, epsilon: float) -> Tensor:
 
 
 L1 = L1Ball(l1, torch.sign, _unused, _unused)
+
+#: It is made for one norm.
+BALLS: Mapping[str, L1Ball] = MappingProxyType({"l1": L1})
 
 
 def free_gradient(gradient: Tensor, x: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -229,6 +234,5 @@ def apgd_l1(norm: str, *, steps: int = 100, restarts: int = 1, keep: KeepRule = 
     Raises:
         UnknownName: another norm.
     """
-    if norm != "l1":
-        raise UnknownName("norm of the L1 attack", norm, ["l1"])
-    return L1AutoPGD(L1, cross_entropy, steps=steps, restarts=restarts, keep=keep)
+    ball = row_of_norm(BALLS, "the L1 attack", norm)
+    return L1AutoPGD(ball, cross_entropy, steps=steps, restarts=restarts, keep=keep)

@@ -10,6 +10,7 @@ from attacks.gradient.ball import BALLS, Ball
 from attacks.gradient.dlr import dlr_targeted
 from attacks.gradient.goal import Goal, PointLoss
 from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KeepRule
+from attacks.norm_table import row_of_norm
 
 
 class TargetedAutoPGD(AutoPGD):
@@ -66,5 +67,10 @@ def apgd_dlr_targeted(
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return TargetedAutoPGD(BALLS[norm], steps=steps, classes=classes, restarts=restarts, keep=keep)
+    return TargetedAutoPGD(
+        row_of_norm(BALLS, "targeted Auto-PGD", norm), steps=steps, classes=classes, restarts=restarts, keep=keep
+    )

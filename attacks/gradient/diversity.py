@@ -73,5 +73,8 @@ def mi_di(
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
     return mi(norm, keep=keep, transforms=(Diversity(probability, spread),), **parameters)

@@ -19,6 +19,7 @@ from attacks.gradient.climb import Reading
 from attacks.gradient.goal import Goal
 from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KeepRule
 from attacks.gradient.members import Part, members_left, parts_of, require_members
+from attacks.norm_table import row_of_norm
 
 #: model -> the members or draws of one gradient, which answer alike however often they are asked.
 Source = Callable[[Any], Sequence[Part]]
@@ -175,8 +176,13 @@ def eot(norm: str, *, steps: int = 100, restarts: int = 1, chunk: int | None = N
 
     Returns:
         A foolbox attack; a model without `member_logits` is a TypeError.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return ExpectationAutoPGD(BALLS[norm], exact_source(chunk), steps=steps, restarts=restarts)
+    return ExpectationAutoPGD(
+        row_of_norm(BALLS, "the expectation attack", norm), exact_source(chunk), steps=steps, restarts=restarts
+    )
 
 
 def eot_sampled(norm: str, *, steps: int = 100, restarts: int = 1, samples: int = 20) -> ExpectationAutoPGD:
@@ -190,5 +196,10 @@ def eot_sampled(norm: str, *, steps: int = 100, restarts: int = 1, samples: int 
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return ExpectationAutoPGD(BALLS[norm], sampled_source(samples), steps=steps, restarts=restarts)
+    return ExpectationAutoPGD(
+        row_of_norm(BALLS, "the expectation attack", norm), sampled_source(samples), steps=steps, restarts=restarts
+    )

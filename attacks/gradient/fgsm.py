@@ -6,6 +6,8 @@ from typing import Any
 
 from foolbox.attacks import L1FastGradientAttack, L2FastGradientAttack, LinfFastGradientAttack
 
+from attacks.norm_table import row_of_norm
+
 #: One row per norm.
 BY_NORM: Mapping[str, Any] = MappingProxyType(
     {"linf": LinfFastGradientAttack, "l2": L2FastGradientAttack, "l1": L1FastGradientAttack}
@@ -20,5 +22,8 @@ def fgsm(norm: str) -> Any:
 
     Returns:
         A foolbox attack without a random start.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return BY_NORM[norm](random_start=False)
+    return row_of_norm(BY_NORM, "FGSM", norm)(random_start=False)

@@ -16,6 +16,7 @@ from attacks.gradient.climb import Found
 from attacks.gradient.goal import Goal, goal_of
 from attacks.gradient.keeping import KEEP_SERVED_MARGIN
 from attacks.gradient.members import members_left, parts_of, require_members
+from attacks.norm_table import row_of_norm
 
 #: A step goes a little past the linearised boundary: this share of the way, and this share of epsilon.
 BEYOND, FLOOR = 1.05, 0.02
@@ -35,7 +36,7 @@ class GreedyMemberAttack(FixedEpsilonAttack):  # type: ignore[misc]
     """
 
     def __init__(self, norm: str, *, rounds: int = 20, classes: int = 3) -> None:
-        self.ball: Ball = BALLS[norm]
+        self.ball: Ball = row_of_norm(BALLS, "the greedy attack", norm)
         self.dual = DUAL[norm]
         self.rounds = rounds
         self.classes = classes
@@ -160,5 +161,8 @@ def greedy_members(norm: str, *, rounds: int = 20, classes: int = 3) -> GreedyMe
 
     Returns:
         A foolbox attack; a model without `member_logits` is a TypeError.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
     return GreedyMemberAttack(norm, rounds=rounds, classes=classes)

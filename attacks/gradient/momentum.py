@@ -20,6 +20,7 @@ from torch import Tensor
 from attacks.gradient.copies import Copies, Transform
 from attacks.gradient.descent import Attempt, KeepBestGradientDescent, KeepRule
 from attacks.gradient.smoothing import Smoothing
+from attacks.norm_table import row_of_norm
 
 
 class MomentumDescent(KeepBestGradientDescent):
@@ -158,8 +159,11 @@ def mi(
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return BY_NORM[norm](
+    return row_of_norm(BY_NORM, "the momentum attacks", norm)(
         steps=steps,
         rel_stepsize=rel_stepsize,
         random_start=random_start,
@@ -181,5 +185,8 @@ def ni(norm: str, *, keep: KeepRule, **parameters: Any) -> MomentumDescent:
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
     return mi(norm, keep=keep, lookahead=1.0, **parameters)

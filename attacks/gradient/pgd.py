@@ -10,6 +10,7 @@ from foolbox.attacks.gradient_descent_base import (
 )
 
 from attacks.gradient.descent import KeepBestGradientDescent, KeepRule
+from attacks.norm_table import row_of_norm
 
 
 class LinfProjectedGradientDescent(KeepBestGradientDescent, LinfBaseGradientDescent):  # type: ignore[misc]
@@ -42,5 +43,10 @@ def pgd(norm: str, *, steps: int, rel_stepsize: float, random_start: bool, keep:
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return BY_NORM[norm](steps=steps, rel_stepsize=rel_stepsize, random_start=random_start, keep=keep)
+    return row_of_norm(BY_NORM, "projected gradient descent", norm)(
+        steps=steps, rel_stepsize=rel_stepsize, random_start=random_start, keep=keep
+    )

@@ -18,6 +18,7 @@ from attacks.gradient.dlr import TINY
 from attacks.gradient.goal import Goal
 from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KeepRule, served_margin
 from attacks.gradient.members import require_members
+from attacks.norm_table import row_of_norm
 from ensemble.prediction import log_mean_probability
 
 #: Leads are compared on this scale; the ratio of a lead to the spread of the logits lies in [-1, 1] or near it.
@@ -118,5 +119,10 @@ def reweighted(
 
     Returns:
         A foolbox attack; a model without `member_logits` is a TypeError.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return ReweightedAutoPGD(BALLS[norm], steps=steps, restarts=restarts, keep=keep)
+    return ReweightedAutoPGD(
+        row_of_norm(BALLS, "the re-weighted attack", norm), steps=steps, restarts=restarts, keep=keep
+    )

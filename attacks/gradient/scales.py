@@ -58,6 +58,9 @@ def mi_di_ti_si(
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
     transforms = (Scales(scales), Diversity(probability, spread))
     return mi(norm, keep=keep, transforms=transforms, smoothing=Smoothing(size, sigma), **parameters)

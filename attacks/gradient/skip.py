@@ -166,5 +166,8 @@ def sgm(norm: str, *, keep: KeepRule, gamma: float = 0.5, **parameters: Any) -> 
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
     return SkipGradient(mi(norm, keep=keep, **parameters), gamma)

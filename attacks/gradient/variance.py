@@ -16,6 +16,7 @@ from torch import Tensor
 from attacks.gradient.descent import Attempt
 from attacks.gradient.keeping import KeepRule
 from attacks.gradient.momentum import MomentumDescent
+from attacks.norm_table import row_of_norm
 
 
 class VarianceDescent(MomentumDescent):
@@ -99,8 +100,11 @@ def vmi(
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return BY_NORM[norm](
+    return row_of_norm(BY_NORM, "the variance-tuned attack", norm)(
         keep=keep,
         steps=steps,
         rel_stepsize=rel_stepsize,

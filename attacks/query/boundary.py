@@ -6,8 +6,8 @@ from typing import Any
 
 from foolbox.attacks import BoundaryAttack
 
+from attacks.norm_table import row_of_norm
 from attacks.query.decision import DecisionAttack
-from ensemble.errors import UnknownName
 
 #: One row per norm; the random walk keeps to L2 spheres, so there is no other.
 BY_NORM: Mapping[str, Any] = MappingProxyType({"l2": BoundaryAttack})
@@ -29,6 +29,5 @@ def boundary(norm: str, *, steps: int = 1000, queries: int = 20_000, starts: int
     Raises:
         UnknownName: another norm.
     """
-    if norm not in BY_NORM:
-        raise UnknownName("norm of the boundary attack", norm, BY_NORM)
-    return DecisionAttack(BY_NORM[norm](steps=steps), queries=queries, starts=starts, seed=seed)
+    attack = row_of_norm(BY_NORM, "the boundary attack", norm)(steps=steps)
+    return DecisionAttack(attack, queries=queries, starts=starts, seed=seed)

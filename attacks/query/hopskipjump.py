@@ -7,8 +7,8 @@ import eagerpy as ep
 import torch
 from foolbox.attacks import HopSkipJumpAttack
 
+from attacks.norm_table import row_of_norm
 from attacks.query.decision import DecisionAttack
-from ensemble.errors import UnknownName
 
 #: How directions are drawn, one row per norm.
 DIRECTIONS: dict[str, Callable[..., Any]] = {
@@ -58,6 +58,5 @@ def hopskipjump(
     Raises:
         UnknownName: another norm.
     """
-    if norm not in DIRECTIONS:
-        raise UnknownName("norm of HopSkipJump", norm, DIRECTIONS)
+    row_of_norm(DIRECTIONS, "HopSkipJump", norm)
     return DecisionAttack(OnePointHopSkipJump(steps=steps, constraint=norm), queries=queries, starts=starts, seed=seed)

@@ -10,6 +10,7 @@ from torch import Tensor
 from attacks.gradient.climb import Found
 from attacks.gradient.goal import Goal, goal_of
 from attacks.gradient.keeping import KEEP_SERVED_MARGIN, KeepRule
+from attacks.norm_table import row_of_norm
 from attacks.query.moves import MOVES, Draw, Moves
 from ensemble.errors import InputError
 
@@ -150,5 +151,8 @@ def square(norm: str, *, queries: int = 5000, first_area: float = 0.8, keep: Kee
 
     Returns:
         A foolbox attack.
+
+    Raises:
+        UnknownName: the attack is not defined in this norm.
     """
-    return Square(MOVES[norm], queries=queries, first_area=first_area, keep=keep)
+    return Square(row_of_norm(MOVES, "Square", norm), queries=queries, first_area=first_area, keep=keep)

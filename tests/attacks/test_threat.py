@@ -2,11 +2,12 @@
 
 Seen to fail with: `epsilon < 0` left out; `math.isfinite` left out; the L2 norm without its root; the headline taken
 from the smallest radius; default radii not scaled by the box; the L1 norm as a mean; the tolerance taken from the
-box alone, or ten times as large.
+box alone, or ten times as large; numbers of numpy or torch not converted.
 """
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from foolbox.distances import l1, l2
@@ -30,6 +31,45 @@ def test_malformed_bounds_are_refused(bounds: Any) -> None:
     """Bounds are two finite numbers in order."""
     with pytest.raises(InputError, match="low < high"):
         ThreatModel(bounds=bounds)
+
+
+@pytest.mark.parametrize(
+    "epsilons",
+    [
+        np.array([0.25, 0.5]),
+        np.array([0.25, 0.5], dtype=np.float32),
+        torch.tensor([0.25, 0.5]),
+        [np.float32(0.25), np.float64(0.5)],
+        (torch.tensor(0.25), np.array(0.5)),
+        [np.float16(0.25), 0.5],
+    ],
+)
+def test_radii_of_numpy_and_torch_become_floats(epsilons: Any) -> None:
+    """Arrays, tensors and their scalars mean what Python's numbers mean, and JSON can hold what is stored."""
+    threat = ThreatModel(epsilons=epsilons, bounds=np.array([0, 1]))  # type: ignore[arg-type]
+    assert threat == ThreatModel(epsilons=(0.25, 0.5))
+    assert {type(value) for value in (*threat.epsilons, *threat.bounds)} == {float}
+
+
+@pytest.mark.parametrize(
+    "epsilons",
+    [
+        np.array([[0.1, 0.2]]),
+        torch.tensor([]),
+        np.array(0.1),
+        torch.tensor(0.1),
+        np.float32(0.1),
+        np.array([True]),
+        np.array([0.1, np.nan]),
+        torch.tensor([0.1 + 1j]),
+        np.array(["0.1"]),
+        {0.1},
+    ],
+)
+def test_arrays_that_are_no_list_of_radii_are_refused(epsilons: Any) -> None:
+    """Two axes, no axis, no value, truth values, text, complex numbers: none is taken for radii."""
+    with pytest.raises(InputError, match=r"epsilons? of the threat model: expected .+, got .+; (pass|give)"):
+        ThreatModel(epsilons=epsilons)
 
 
 def test_unknown_norms_are_listed() -> None:
