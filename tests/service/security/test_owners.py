@@ -1,8 +1,7 @@
 """What belongs to one owner is found by no other one, by no route: jobs, reports, their files, and images of tries.
 
 The routes are those of the application, so that a new one is asked, too. Seen to fail when: a report is looked up
-without its owner; images of tries lie in one folder for all; an administrator's key reads what is another owner's; the
-answer of a try is shared between owners.
+without its owner; images of tries lie in one folder for all.
 """
 
 import hashlib

@@ -1,8 +1,4 @@
-"""The desk's refusals: one try at a time, no worker, a late answer, too many images.
-
-Seen to fail when: one owner's try holds up another's; an order that nobody took is left behind; the end of a try's
-process is a 500; images are not counted per owner.
-"""
+"""The desk's refusals: one try at a time, no worker, a late answer, too many images."""
 
 import asyncio
 import io

@@ -1,7 +1,6 @@
 """The worker's lane: a try has a budget, and outlives the end of its process once.
 
-The process is the real one. Seen to fail when: a try whose process was killed is not tried again; the budget is not
-passed on; a process that was killed is taken for a warm one; an order of long ago is computed.
+The process is the real one.
 """
 
 import asyncio
