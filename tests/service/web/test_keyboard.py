@@ -1,4 +1,4 @@
-"""The pages of a real service by keyboard alone: what can be used is reached in reading order and seen to be reached."""
+"""The pages of a real service by keyboard alone: what can be used is reached in reading order, and seen to be."""
 
 from typing import TYPE_CHECKING, Any
 
