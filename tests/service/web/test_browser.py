@@ -148,7 +148,7 @@ def test_a_button_acts_and_the_page_shows_it(browser: "Browser", site: Site) -> 
     address = f"{site.url}/jobs/{site.job['id']}"
     page.goto(address)
     page.locator("#do-cancel").click()
-    page.get_by_text("Stopped for good.").wait_for(timeout=10_000)
+    page.get_by_text("Stopped for good.", exact=True).wait_for(timeout=10_000)
     assert site.posted == [f"/api/v1/jobs/{site.job['id']}:cancel"]
     assert page.url == address
     context.close()
