@@ -54,7 +54,7 @@ def ascend(
     x: Tensor,
     noise: Tensor,
     *,
-    radius: float,
+    radius: float | Tensor,
     steps: int,
     bounds: tuple[float, float],
 ) -> Tensor:
@@ -64,7 +64,7 @@ def ascend(
         loss: inputs `[batch ...]` -> a scalar, summed over inputs so that no input's gradient depends on another.
         x: centre of the ball.
         noise: the start minus x.
-        radius: Linf radius in input units.
+        radius: Linf radius in input units; a tensor that spreads over x gives each input its own.
         steps: gradient steps.
         bounds: least and largest input value.
     """

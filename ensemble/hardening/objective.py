@@ -1,10 +1,13 @@
 r"""What hardening minimises: the divergence from the target network's soft prediction, clean and under attack.
 
-.. math:: L = \frac1B \sum_i \mathrm{KL}(p_i \| q(x_i)) + w \, \mathrm{KL}(p_i \| q(x_i + \delta_i)),
+.. math:: L = \frac1B \sum_i \mathrm{KL}(p_i \| q(x_i)) + w \, \mathrm{KL}(p_i \| q(x_i + \delta_i))
+              + v \, \mathrm{KL}(p_i \| q(x_i + \tau_i)),
           \quad \delta_i \approx \arg\max_{\lVert\delta\rVert_\infty \le r} \mathrm{KL}(p_i \| q(x_i + \delta))
 
-p is fixed and computed once on the clean input; no label enters. Derived here; the form is that of TRADES (Zhang et
-al. 2019) with the labels' cross-entropy replaced by the divergence from a fixed network on both terms.
+tau moves the input to where the target network itself is wrong, as a thief of it would: the idea of ensemble
+adversarial training (Tramer et al. 2018) with the one network that is known to be attacked. p is fixed and computed
+once on the clean input; no label enters. Derived here; the form is that of TRADES (Zhang et al. 2019) with the labels'
+cross-entropy replaced by the divergence from a fixed network on all terms.
 """
 
 from collections.abc import Callable
@@ -36,12 +39,14 @@ class Objective:
     """The loss of a batch.
 
     Attributes:
-        settings: radius, inner steps and weight.
+        settings: radii, steps and weights.
         bounds: least and largest value of an input.
+        aim: the target network; what transfer attacks are made on.
     """
 
     settings: Hardening
     bounds: tuple[float, float]
+    aim: Classifier
 
     def attacked(self, network: Classifier, x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
         """Return copies of `x` moved within the radius to where the network diverges from the target.
@@ -59,10 +64,38 @@ class Objective:
         radius, steps = self.settings.radius, self.settings.inner_steps
         return ascend(loss, x, noise, radius=radius, steps=steps, bounds=self.bounds)
 
-    def loss(self, network: Classifier, x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
-        """Return the loss, a scalar with a gradient; clean and attacked inputs share one pass."""
-        attacked = self.attacked(network, x, target, noise)
-        rows = divergence(torch.cat([target, target]), network(torch.cat([x, attacked])))
-        clean, adversarial = rows.split(len(x))
-        total: Tensor = clean.mean() + self.settings.adversarial_weight * adversarial.mean()
-        return total
+    def transferred(self, x: Tensor, target: Tensor, unit: Tensor) -> Tensor:
+        """Return copies of `x` moved to where the target network leaves its own label.
+
+        Args:
+            x: inputs `[batch ...]`.
+            target: log-probabilities `[batch classes]`.
+            unit: `[batch]` in [0, 1), each input's share of the largest radius.
+        """
+        labels = target.argmax(1)
+
+        def loss(probe: Tensor) -> Tensor:
+            return F.cross_entropy(self.aim(probe).float(), labels, reduction="sum")
+
+        radii = (unit * self.settings.transfer_radius).reshape(-1, *[1] * (x.ndim - 1))
+        steps = self.settings.transfer_steps
+        return ascend(loss, x, torch.zeros_like(x), radius=radii, steps=steps, bounds=self.bounds)
+
+    def loss(self, network: Classifier, x: Tensor, target: Tensor, noise: Tensor, unit: Tensor | None) -> Tensor:
+        """Return the loss, a scalar with a gradient; clean and attacked inputs share one pass.
+
+        Args:
+            network: what is refined.
+            x: inputs `[batch ...]`.
+            target: log-probabilities `[batch classes]`.
+            noise: where the inner attack starts, minus x.
+            unit: radii of the transfer attacks; None where they have no weight.
+        """
+        copies = [x, self.attacked(network, x, target, noise)]
+        weights = [1.0, self.settings.adversarial_weight]
+        if unit is not None:
+            copies.append(self.transferred(x, target, unit))
+            weights.append(self.settings.transfer_weight)
+        rows = divergence(target.repeat(len(copies), 1), network(torch.cat(copies)))
+        means = torch.stack([part.mean() for part in rows.split(len(x))])
+        return means @ torch.tensor(weights, dtype=means.dtype, device=means.device)

@@ -83,7 +83,16 @@ def harden(
              seed, list(bounds), inputs.device.type, torch.__version__]
         )  # fmt: skip
         path = None if checkpoints is None else checkpoints / f"{key}.safetensors"
-        work = _Work(twin, train, held_out, settings, Objective(settings, bounds), generator, path, progress)
+        work = _Work(
+            twin,
+            train,
+            held_out,
+            settings,
+            Objective(settings, bounds, _reduced(folded_twin(aim, inputs).network, inputs.device)),
+            generator,
+            path,
+            progress,
+        )
         work.run()
         return work.kept()
 
@@ -102,11 +111,13 @@ class _Work:
     scales: dict[str, float] = field(init=False)
     start: Tensors = field(init=False)
     noise: Tensor = field(init=False)
+    unit: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
         if self.train.inputs.ndim == 4:
             self.twin.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.noise = self._noise(self.held_out.inputs)
+        self.unit = self._unit(len(self.held_out.inputs))
         self.scales = self.twin.scales()
         self.start = {name: value.detach().clone() for name, value in self.twin.parameters.items()}
         self.state = State.start(self.start, self.rng.get_state())
@@ -131,14 +142,15 @@ class _Work:
     @property
     def stopped(self) -> bool:
         """Return whether as many looks as patience allows came after the best one."""
-        losses = [check.loss(self.settings.adversarial_weight) for check in self.state.checks]
+        losses = [check.loss(self.settings) for check in self.state.checks]
         return len(losses) - 1 - losses.index(min(losses)) >= self.settings.patience
 
     def _step(self) -> Tensor:
         x, target = self.train.batch(self.settings.batch, self.rng)
         parameters = self.twin.parameters
         with torch.enable_grad():
-            loss = self.objective.loss(_reduced(self.twin.network, x.device), x, target, self._noise(x))
+            network = _reduced(self.twin.network, x.device)
+            loss = self.objective.loss(network, x, target, self._noise(x), self._unit(len(x)))
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         rate = self.settings.rate * one_cycle(self.state.step, self.settings.steps)
         self.state.step += 1
@@ -163,7 +175,7 @@ class _Work:
         candidate = self.state.average if self.settings.average else self.state.parameters
         self.twin.write(candidate)
         check = self._check(training_loss)
-        losses = [seen.loss(self.settings.adversarial_weight) for seen in (*self.state.checks, check)]
+        losses = [seen.loss(self.settings) for seen in (*self.state.checks, check)]
         if losses[-1] <= min(losses):
             self.state.best = {name: value.clone() for name, value in candidate.items()}
         self.twin.write(self.state.parameters)
@@ -181,12 +193,16 @@ class _Work:
             self.progress(Progress(self.state.step, self.settings.steps, message))
 
     def _check(self, training_loss: float) -> Check:
-        differing, clean, attacked = 0, 0.0, 0.0
+        differing, clean, attacked, transferred = 0, 0.0, 0.0, 0.0
         points = self.held_out
-        for x, target, noise in zip(
-            points.inputs.split(CHUNK), points.targets.split(CHUNK), self.noise.split(CHUNK), strict=True
-        ):
-            moved = self.objective.attacked(_reduced(self.twin.network, x.device), x, target, noise)
+        for start in range(0, len(points.inputs), CHUNK):
+            part = slice(start, start + CHUNK)
+            x, target = points.inputs[part], points.targets[part]
+            moved = self.objective.attacked(_reduced(self.twin.network, x.device), x, target, self.noise[part])
+            if self.unit is not None:
+                stolen = self.objective.transferred(x, target, self.unit[part])
+                with torch.no_grad():
+                    transferred += float(divergence(target, self.twin.network(stolen)).sum())
             with torch.no_grad():
                 logits = self.twin.network(x)
                 differing += int((logits.argmax(1) != target.argmax(1)).sum())
@@ -199,15 +215,22 @@ class _Work:
             clean_drop=differing / count,
             divergence=clean / count,
             adversarial_divergence=attacked / count,
+            transfer_divergence=transferred / count,
         )
 
     def _noise(self, x: Tensor) -> Tensor:
         unit = torch.rand(x.shape, generator=self.rng, dtype=x.dtype) * 2 - 1
         return unit.to(x.device) * self.settings.radius
 
+    def _unit(self, count: int) -> Tensor | None:
+        """Return each input's share of the transfer radius; nothing is drawn where transfer attacks have no weight."""
+        if not self.settings.transfer_weight:
+            return None
+        return torch.rand(count, generator=self.rng).to(self.train.inputs)
+
     def kept(self) -> Hardened:
         """Return the best weights, drawn back towards the start as far as `max_clean_drop` asks."""
-        losses = [check.loss(self.settings.adversarial_weight) for check in self.state.checks]
+        losses = [check.loss(self.settings) for check in self.state.checks]
         share, drop = self._within_bound()
         network = self.twin.standalone()
         report = HardeningReport(

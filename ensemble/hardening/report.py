@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ensemble.hardening.settings import Hardening
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -15,6 +17,7 @@ class Check:
         clean_drop: share of held-out inputs on which the label differs from the target network's.
         divergence: mean KL(target || network) in nats on them.
         adversarial_divergence: the same on copies of them attacked like those of the steps.
+        transfer_divergence: the same on copies attacked on the target network; 0 where it has no weight.
     """
 
     step: int
@@ -22,10 +25,16 @@ class Check:
     clean_drop: float
     divergence: float
     adversarial_divergence: float
+    transfer_divergence: float = 0.0
 
-    def loss(self, adversarial_weight: float) -> float:
-        """Return the loss of the steps on the held-out inputs."""
-        return self.divergence + adversarial_weight * self.adversarial_divergence
+    def loss(self, settings: Hardening) -> float:
+        """Return the loss of the steps on the held-out inputs.
+
+        Args:
+            settings: for the weights of its parts.
+        """
+        attacked = settings.adversarial_weight * self.adversarial_divergence
+        return self.divergence + attacked + settings.transfer_weight * self.transfer_divergence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,11 @@ from ensemble.ranges import is_integer, is_number, require
 
 # Field -> its least value, by kind of range.
 _WHOLE: Mapping[str, float] = MappingProxyType(
-    {"steps": 1, "batch": 1, "inner_steps": 1, "inputs": 10, "check_every": 1, "patience": 1}
+    {"steps": 1, "batch": 1, "inner_steps": 1, "inputs": 10, "check_every": 1, "patience": 1, "transfer_steps": 1}
 )
-_ABOVE: Mapping[str, float] = MappingProxyType({"radius": 0, "rate": 0})
+_ABOVE: Mapping[str, float] = MappingProxyType({"radius": 0, "rate": 0, "transfer_radius": 0})
 _SHARES: Mapping[str, str] = MappingProxyType({"held_out": "a share in (0, 1)", "max_clean_drop": "a share in (0, 1)"})
+_WEIGHTS = ("adversarial_weight", "transfer_weight")
 _SWITCHES = ("flips", "trunk_is_member")
 
 
@@ -27,6 +28,10 @@ class Hardening:
         radius: Linf radius of the inner attack, in input units.
         inner_steps: gradient steps of the inner attack.
         adversarial_weight: weight of the divergence at the attacked inputs; the one at the clean inputs has weight 1.
+        transfer_weight: weight of the divergence at inputs attacked on the target network, the one a thief holds; 0 for
+            none.
+        transfer_radius: largest Linf radius of those, in input units; each input draws its own below it.
+        transfer_steps: gradient steps of those attacks.
         rate: peak of the one-cycle rate, relative to the root mean square of each layer's weights.
         average: decay per step of the running mean of the weights that is kept in their place; 0 keeps the weights.
         flips: mirror half of the inputs left to right, where they are images.
@@ -47,6 +52,9 @@ class Hardening:
     radius: float = 2 / 255
     inner_steps: int = 2
     adversarial_weight: float = 2.0
+    transfer_weight: float = 0.0
+    transfer_radius: float = 8 / 255
+    transfer_steps: int = 3
     rate: float = 0.02
     average: float = 0.0
     flips: bool = True
@@ -66,8 +74,10 @@ class Hardening:
             _require(is_number(value) and value > bound, name, f"a number > {bound:g}", value)
         for name in _SWITCHES:
             _require(isinstance(getattr(self, name), bool), name, "true or false", getattr(self, name))
-        weight, decay = self.adversarial_weight, self.average
-        _require(is_number(weight) and weight >= 0, "adversarial_weight", "a number >= 0", weight)
+        for name in _WEIGHTS:
+            weight = getattr(self, name)
+            _require(is_number(weight) and weight >= 0, name, "a number >= 0", weight)
+        decay = self.average
         _require(is_number(decay) and 0 <= decay < 1, "average", "a number in [0, 1)", decay)
         for name, expected in _SHARES.items():
             value = getattr(self, name)

@@ -92,7 +92,7 @@ def test_the_held_out_part_is_reported_and_its_loss_falls(refined: ensemble.hard
     assert [check.step for check in report.checks] == [0, 40, 80, 120]
     assert report.checks[0].divergence == pytest.approx(0, abs=1e-5)
     assert report.checks[-1].adversarial_divergence < 0.7 * report.checks[0].adversarial_divergence
-    losses = {check.step: check.loss(DIGITS.adversarial_weight) for check in report.checks}
+    losses = {check.step: check.loss(DIGITS) for check in report.checks}
     assert report.kept_step == min(losses, key=losses.__getitem__)
 
 
@@ -188,12 +188,31 @@ def test_the_inner_attack_raises_the_divergence_inside_its_ball() -> None:
     network, x = randomised(plain_cnn()).eval(), images(20)
     target = network(x).log_softmax(1).detach()
     noise = (torch.rand(x.shape, generator=generator()) * 2 - 1) * 0.1
-    moved = Objective(replace(QUICK, radius=0.1), (0.0, 1.0)).attacked(network, x, target, noise)
+    moved = Objective(replace(QUICK, radius=0.1), (0.0, 1.0), network).attacked(network, x, target, noise)
     assert float((moved - x).abs().max()) <= 0.1 + 1e-6
     assert 0 <= float(moved.min()) <= float(moved.max()) <= 1
     with torch.no_grad():
         started = divergence(target, network((x + noise).clamp(0, 1))).sum()
         assert float(divergence(target, network(moved)).sum()) > 2 * float(started)
+
+
+def test_transfer_attacks_are_made_on_the_target_within_each_inputs_own_radius(
+    digits: tuple[nn.Module, Tensor, Tensor, Tensor],
+) -> None:
+    """Copies leave the target's labels, stay within their own radius, and their weight makes them harmless."""
+    base, calibration, x, y = digits
+    thief = replace(DIGITS, adversarial_weight=0.0, transfer_weight=2.0, transfer_radius=0.2)
+    target, unit = base(x).log_softmax(1), torch.linspace(0, 1, len(x))
+    moved = Objective(thief, (0.0, 1.0), base).transferred(x, target, unit)
+    distance = (moved - x).abs().flatten(1).amax(1)
+    torch.testing.assert_close(distance, 0.2 * unit, rtol=0, atol=1e-6)
+    far = unit > 0.8
+    assert _accuracy(base, moved[far], y[far]) < 0.2 < 0.8 < _accuracy(base, x[far], y[far])
+    refined = harden(base, calibration, settings=thief, rng=generator())
+    assert refined.report.checks[-1].transfer_divergence < 0.7 * refined.report.checks[0].transfer_divergence
+    without = harden(base, calibration, settings=replace(thief, transfer_weight=0.0), rng=generator())
+    gain = [_pgd_accuracy(base, each.network, x, y, 0.12) for each in (refined, without)]
+    assert gain[0] > gain[1] + 0.2
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero() -> None:
