@@ -32,6 +32,9 @@ def command(
     mode: Annotated[
         str, typer.Option("--mode", help="How members answer together: prob, logit, vote or random_member.")
     ] = "prob",
+    datatype: Annotated[
+        str, typer.Option("--datatype", help="How clients send inputs: FP32, or UINT8 (image files, too: rounded).")
+    ] = "FP32",
     draws: Annotated[
         int | None,
         typer.Option(
@@ -80,6 +83,7 @@ def command(
         epsilons=tuple(epsilon or ()),
         suite=suite,
         mode=mode,
+        datatype=datatype,
         seed=seed,
         draws=draws,
     )

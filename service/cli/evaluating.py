@@ -39,6 +39,7 @@ class Order:
         epsilons: radii in input units, of a single norm; the usual ones for the images when empty.
         suite: named list of attacks.
         mode: how the members' answers become one.
+        datatype: how clients send inputs, FP32 or UINT8.
         seed: seed of everything random.
         draws: draws of the group in all; the suite's number when None.
     """
@@ -51,6 +52,7 @@ class Order:
     epsilons: tuple[float, ...] = ()
     suite: str = "quick"
     mode: str = "prob"
+    datatype: str = "FP32"
     seed: int = 0
     draws: int | None = None
 
@@ -81,6 +83,7 @@ class Order:
             "also": also,
             "suite": {"name": self.suite},
             "mode": self.mode,
+            "datatype": self.datatype,
             "draws": self.draws,
             "seed": self.seed,
             "block": BLOCK,
@@ -168,6 +171,7 @@ def prepare(order: Order, here: Here) -> Evaluation:
         threat=order.threats(info.input_shape),
         suite=order.suite,
         mode=order.mode,
+        datatype=order.datatype,
         seed=order.seed,
         calibration_digests=() if info.calibration_digest is None else (info.calibration_digest,),
         data=DataDescription(source.name, order.split, source.encoding, tuple(map(str, part.ids)), used),

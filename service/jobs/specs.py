@@ -110,6 +110,10 @@ class EvaluateJob(_Strict):
     mode: Literal["prob", "logit", "vote", "random_member"] = Field(
         "prob", description="how the members' answers become one"
     )
+    datatype: Literal["FP32", "UINT8"] = Field(
+        "FP32",
+        description="how clients send inputs; UINT8, and image files, are rounded to 256 levels before any network",
+    )
     draws: Annotated[Whole, Field(ge=1, le=32)] | None = Field(
         None,
         description="draws of the group in all; others of the target's recipe are made from its calibration inputs. "

@@ -145,6 +145,7 @@ def build_evaluation(spec: Mapping[str, Any], settings: Settings) -> Evaluation:
         suite=spec["suite"]["name"],
         overrides=Overrides(**spec["suite"].get("overrides", {})),
         mode=spec.get("mode", "prob"),
+        datatype=spec.get("datatype", "FP32"),
         seed=spec["seed"],
         calibration_digests=() if info.calibration_digest is None else (info.calibration_digest,),
         data=DataDescription(data["name"], data["split"], dataset.encoding, tuple(map(str, part.ids)), used),

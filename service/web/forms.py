@@ -43,6 +43,7 @@ FIELDS: Final[Mapping[str, Read]] = MappingProxyType(
         "threat.epsilons": radii,
         "suite.name": str,
         "mode": str,
+        "datatype": str,
         "seed": whole,
         "priority": whole,
         "max_seconds": whole,
@@ -57,6 +58,7 @@ MODES: Final[Mapping[str, str]] = MappingProxyType(
         "random_member": "one member, drawn per request",
     }
 )
+DATATYPES: Final = (("FP32", "numbers"), ("UINT8", "bytes or image files, rounded to 256 levels"))
 PRIORITIES: Final = (("0", "before others"), ("1", "normal"), ("2", "after others"), ("3", "last"))
 
 
@@ -92,6 +94,7 @@ class EvaluateForm:
         suites: with the number of their attacks.
         norms: by their usual signs.
         modes: how members' answers become one.
+        datatypes: how clients send inputs.
         priorities: 0 to 3.
         conventional: channels -> norm -> radii, as text.
         values: field -> text.
@@ -104,6 +107,7 @@ class EvaluateForm:
     suites: tuple[Choice, ...]
     norms: tuple[Choice, ...]
     modes: tuple[Choice, ...]
+    datatypes: tuple[Choice, ...]
     priorities: tuple[Choice, ...]
     conventional: Mapping[str, Mapping[str, str]]
     values: Mapping[str, str]
@@ -149,6 +153,7 @@ def evaluate_form(
         "threat.epsilons": conventional.get(chosen.data["channels"] if chosen else "", {}).get(norm, ""),
         "suite.name": "quick",
         "mode": "prob",
+        "datatype": "FP32",
         "seed": "0",
         "priority": "1",
     }
@@ -161,6 +166,7 @@ def evaluate_form(
         ),
         norms=tuple(Choice(norm, words.norm_label(norm), {}) for norm in offers["norms"]),
         modes=tuple(Choice(mode, MODES.get(mode, mode), {}) for mode in offers["modes"]),
+        datatypes=tuple(Choice(value, f"{value}: {label}", {}) for value, label in DATATYPES),
         priorities=tuple(Choice(value, f"{value}: {label}", {}) for value, label in PRIORITIES),
         conventional=conventional,
         values=usual | {name: text for name, text in values.items() if name in FIELDS},

@@ -1,6 +1,7 @@
 """A real supervisor, web process, worker and shard process: jobs end in the same report whatever is killed.
 
-Seen to fail: results of shards not stored; the seed of a job drawn at run time.
+Seen to fail: results of shards not stored; the seed of a job drawn at run time; the datatype not handed from the
+job to the evaluation.
 """
 
 import os
@@ -31,6 +32,16 @@ def test_a_job_ends_in_a_report(service: Service) -> None:
     assert markdown.headers["Content-Type"].startswith("text/markdown")
     assert service.client.get(f"/api/v1/reports/{job['report_id']}?format=pdf").status_code == 406
     assert job["id"] in service.client.get("/").text
+
+
+def test_a_job_attacks_what_clients_send(service: Service) -> None:
+    """A job for UINT8 is another one than for FP32, computed anew, and its report says what was rounded."""
+    plain, rounded = (service.wait_for_end(service.submit(block=32, datatype=name)) for name in ("FP32", "UINT8"))
+    reports = [service.report(job) for job in (plain, rounded)]
+    assert [report["subject"].get("datatype", "FP32") for report in reports] == ["FP32", "UINT8"]
+    sentences = [" ".join(model["sentence"] for model in report["threat_models"]) for report in reports]
+    assert ["sent as UINT8 and rounded" in text for text in sentences] == [False, True]
+    assert reports[0]["report_digest"] != reports[1]["report_digest"]
 
 
 def test_the_steps_of_the_workflow_are_those_of_its_version(service: Service) -> None:

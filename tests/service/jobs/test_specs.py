@@ -1,7 +1,7 @@
 """Job specifications: unknown fields and impossible values are refused before anything is stored.
 
-Seen to fail: `extra` not forbidden in the threat; the lower bound of a radius dropped; the mode left out of what
-decides the report; one norm twice accepted.
+Seen to fail: `extra` not forbidden in the threat; the lower bound of a radius dropped; the mode or
+the datatype left out of what decides the report; one norm twice accepted.
 """
 
 from typing import Any
@@ -30,18 +30,19 @@ def threat(**changes: Any) -> dict[str, Any]:
 def test_defaults_are_written_out() -> None:
     """What decides the report is complete; what does not is left out of it."""
     what = EvaluateJob.model_validate(spec(priority=3, metadata={"a": "b"})).what()
-    assert what["suite"] == {"name": "quick", "version": None}
+    assert what["suite"] == {"name": "quick", "version": None, "overrides": None}
     assert (what["seed"], what["block"]) == (0, 64)
     assert not {"priority", "metadata", "max_seconds"} & what.keys()
 
 
-def test_further_norms_and_the_mode_decide_the_report() -> None:
-    """Both are part of what the shard keys are made of, and written out where they are left out."""
-    what = EvaluateJob.model_validate(spec(also=[{"norm": "l2", "epsilons": [1.0]}], mode="vote")).what()
+def test_further_norms_mode_and_datatype_decide_the_report() -> None:
+    """All are part of what the shard keys are made of, and written out where they are left out."""
+    asked = spec(also=[{"norm": "l2", "epsilons": [1.0]}], mode="vote", datatype="UINT8")
+    what = EvaluateJob.model_validate(asked).what()
     assert [threat["norm"] for threat in (what["threat"], *what["also"])] == ["linf", "l2"]
-    assert what["mode"] == "vote"
+    assert (what["mode"], what["datatype"]) == ("vote", "UINT8")
     plain = EvaluateJob.model_validate(spec()).what()
-    assert (plain["also"], plain["mode"]) == ([], "prob")
+    assert (plain["also"], plain["mode"], plain["datatype"]) == ([], "prob", "FP32")
 
 
 REFUSED = {
@@ -73,6 +74,7 @@ REFUSED = {
     "huge metadata": spec(metadata={str(index): "x" for index in range(100)}),
     "priority out of range": spec(priority=4),
     "unknown mode": spec(mode="best"),
+    "unknown datatype": spec(datatype="INT8"),
     "a norm twice": spec(also=[{"norm": "linf", "epsilons": [0.2]}]),
     "too many norms": spec(also=[{"norm": norm, "epsilons": [1.0]} for norm in ("l2", "l1", "linf")]),
 }
