@@ -62,7 +62,12 @@ class _Server(uvicorn.Server):
 
 def run_web(settings: Settings, listener: socket.socket) -> None:
     """Serve HTTP on `listener` until SIGTERM or SIGINT; admitted requests are finished first."""
-    config = uvicorn.Config(
+    _Server(web_config(settings), settings).run(sockets=[listener])
+
+
+def web_config(settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn serves the application: its protocol, its patience and its bounds."""
+    return uvicorn.Config(
         create_app(settings),
         http=PunctualConnection,
         log_config=None,
@@ -72,4 +77,3 @@ def run_web(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=CLOSING,
         h11_max_incomplete_event_size=64 << 10,
     )
-    _Server(config, settings).run(sockets=[listener])

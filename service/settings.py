@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     offload_bytes: int = Field(1 << 20, ge=0, description="bodies above this many bytes are parsed off the event loop")
     queue_timeout: float = Field(30.0, gt=0, le=30, description="seconds a request may wait; then 504")
     max_queue_delay: float = Field(0.0, ge=0, le=1, description="seconds an idle device may wait for company")
-    body_timeout: float = Field(30.0, gt=0, description="seconds the body of an inference may take to arrive")
+    body_timeout: float = Field(
+        30.0, gt=0, description="seconds a body may take to arrive; uploads: 1 s more per 64 KiB"
+    )
     serving_modes: dict[str, ServingMode] = Field(
         {}, description="how an ensemble's members become one answer: name -> prob, logit, vote or random_member"
     )

@@ -15,7 +15,7 @@ from service.errors import MalformedRequest, NotFound, Overloaded, StateConflict
 from service.openapi import catalogue
 from service.openapi.answers import also
 from service.openapi.shapes import Page
-from service.routes.bodies import announced_length
+from service.routes.bodies import announced_length, too_slow
 from service.routes.creating import check_stored_name
 from service.routes.etags import etag_of, require_match, tagged
 from service.routes.resources import base_resource
@@ -24,6 +24,7 @@ from service.routes.rooms import Rooms, rooms_of
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
 MEDIA: Final = ("application/octet-stream", "application/vnd.safetensors")
 WEIGHTS: Final = "weights.safetensors"
+SLOWEST: Final = 64 << 10  # bytes a second that an upload must keep up once the first grace is over
 _DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
 _BODY: Final = {
     "requestBody": {
@@ -66,7 +67,7 @@ async def put(
     await asyncio.to_thread(_refuse_flood, rooms)
     draft = await asyncio.to_thread(rooms.bases.draft)
     try:
-        actual = await _receive(request, draft / WEIGHTS, limit=rooms.settings.max_model_bytes)
+        actual = await _receive(request, draft / WEIGHTS, rooms)
     except BaseException:
         await asyncio.to_thread(rooms.bases.discard, draft)
         raise
@@ -150,16 +151,24 @@ def _expected_digest(request: Request) -> str:
     )
 
 
-async def _receive(request: Request, path: Path, *, limit: int) -> str:
+async def _receive(request: Request, path: Path, rooms: Rooms) -> str:
     """Return the SHA-256 of the body after writing it to a file as it comes."""
     digest, count = hashlib.sha256(), 0
-    with path.open("xb") as file:
-        async for chunk in request.stream():
-            count += len(chunk)
-            if count > limit:
-                raise TooLarge(f"body: expected at most {limit} bytes, got more; send a smaller network")
-            digest.update(chunk)
-            await asyncio.to_thread(file.write, chunk)
+    limit, grace = rooms.settings.max_model_bytes, rooms.settings.body_timeout
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + grace
+    try:
+        async with asyncio.timeout_at(latest) as patience:
+            with path.open("xb") as file:
+                async for chunk in request.stream():
+                    count += len(chunk)
+                    if count > limit:
+                        raise TooLarge(f"body: expected at most {limit} bytes, got more; send a smaller network")
+                    patience.reschedule(latest + count / SLOWEST)
+                    digest.update(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+    except TimeoutError:
+        raise too_slow(grace + count / SLOWEST) from None
     return digest.hexdigest()
 
 

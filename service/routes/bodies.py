@@ -1,8 +1,11 @@
 """Reading request bodies against a limit, before anything is parsed."""
 
+import asyncio
+
 from starlette.requests import Request
 
 from service.errors import MalformedRequest, TooLarge, UnsupportedMedia
+from service.routes.rooms import rooms_of
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
@@ -14,18 +17,36 @@ async def read_body(request: Request, *, limit: int) -> bytes:
 
     Raises:
         TooLarge: the body is longer, announced or not.
-        MalformedRequest: the announced length is no number.
+        MalformedRequest: the announced length is no number, or the body does not arrive in time.
         UnsupportedMedia: the body is compressed.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMedia(f"Content-Encoding: expected none, got {encoding[:40]!r}; send the body as it is")
     announced_length(request, limit=limit)
+    timeout = rooms_of(request).settings.body_timeout
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        _check(len(body), limit)
+    try:
+        async with asyncio.timeout(timeout):
+            async for chunk in request.stream():
+                body += chunk
+                _check(len(body), limit)
+    except TimeoutError:
+        raise too_slow(timeout) from None
     return bytes(body)
+
+
+def too_slow(timeout: float) -> MalformedRequest:
+    """Return the refusal of a body that does not arrive in time; the connection is closed after it.
+
+    Args:
+        timeout: seconds it had.
+    """
+    error = MalformedRequest(
+        f"body: expected all of it within {timeout:g} s, got less; send it faster, or less at once"
+    )
+    error.unread = True
+    return error
 
 
 def announced_length(request: Request, *, limit: int) -> int | None:

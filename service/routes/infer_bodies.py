@@ -9,6 +9,7 @@ from starlette.requests import Request
 from service.errors import MalformedRequest, TooLarge
 from service.inference.codec import HEADER, read_json_length
 from service.inference.compression import check_encoding, decompress
+from service.routes.bodies import too_slow
 
 if TYPE_CHECKING:
     from service.inference.admission import Reservation
@@ -86,20 +87,12 @@ async def read_reserved(
                 if head.announced is None:
                     reservation.resize(len(body))
     except TimeoutError:
-        raise _too_slow(timeout) from None
+        raise too_slow(timeout) from None
     if head.encoding is None:
         return bytes(body)
     plain = await asyncio.to_thread(decompress, bytes(body), head.encoding, limit=limit)
     reservation.resize(len(plain))
     return plain
-
-
-def _too_slow(timeout: float) -> MalformedRequest:
-    error = MalformedRequest(
-        f"body: expected all of it within {timeout:g} s, got less; send it faster, or less at once"
-    )
-    error.unread = True
-    return error
 
 
 def _check(count: int, limit: int) -> None:
