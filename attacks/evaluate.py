@@ -132,7 +132,8 @@ def run_all(
 
     Args:
         evaluation: the context.
-        cache: a folder in which results are found again; a result found there is judged again, not trusted.
+        cache: a folder in which results are found again. Where its examples are kept, a result is judged again; that of
+            several draws, or of each member in turn, is taken as stored.
         progress: called after each shard.
 
     Returns:

@@ -128,7 +128,7 @@ def test_the_document_still_describes_the_job(client: httpx.Client) -> None:
     body = document["paths"]["/api/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     jobs = {form["title"]: form["properties"] for form in body["oneOf"]}
     assert jobs.keys() == {"EvaluateJob", "GenerateJob", "FiguresJob"}
-    optional = {"also", "mode", "draws", "seed", "block", "priority", "max_seconds", "metadata"}
+    optional = {"also", "mode", "draws", "seed", "block", "priority", "max_seconds", "metadata", "datatype"}
     assert jobs["EvaluateJob"].keys() == spec().keys() | optional
     assert jobs["EvaluateJob"]["threat"]["properties"]["epsilons"]["items"]["minimum"] == 0
     assert "$ref" not in str(body)
