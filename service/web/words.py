@@ -85,7 +85,7 @@ def points(value: float | None, digits: int = 1) -> str:
 def epsilon(value: float) -> str:
     """Return a radius in input units: a short decimal as it is, otherwise as k/255 where it is one.
 
-    Example:
+    Examples:
         >>> epsilon(0.2), epsilon(8 / 255), epsilon(0)
         ('0.2', '8/255', '0')
     """
