@@ -20,7 +20,7 @@ from attacks.evaluation import Evaluation, code_version, crafted_elsewhere
 from attacks.merging import merge_planned
 from attacks.report import EvaluationReport
 from attacks.rows import AttackRow
-from attacks.targets.failures import OutOfMemory, fits_in_memory, named_step
+from attacks.targets.failures import OutOfMemory, PreparationOutOfMemory, fits_in_memory, named_step
 from attacks.working import WORKERS
 from ensemble.digests import network_digest
 from ensemble.errors import InputError
@@ -214,7 +214,11 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
     try:
         with _settled(shard.seed, evaluation), fits_in_memory(shard.title, block), named_step(shard.title):
             result = WORKERS[shard.work](shard, evaluation)
-    except OutOfMemory as error:  # whatever part of the block was being passed: the block is what can be set
+    except OutOfMemory as error:
+        if shard.work == PREPARE:
+            points = shard.samples if evaluation.attacker is None else len(evaluation.attacker)
+            raise PreparationOutOfMemory(shard.title, points) from error
+        # Whatever part of the block was being passed: the block is what can be set.
         raise OutOfMemory(shard.title, block) from error
     watched = {"base", evaluation.jury.target, *([shard.judge] if shard.judge else [])}
     result |= {

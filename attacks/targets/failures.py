@@ -34,6 +34,18 @@ class OutOfMemory(LevelsetError):
         )
 
 
+class PreparationOutOfMemory(OutOfMemory):
+    """What an attacker makes before it attacks does not fit in the memory of the device: no block size helps there."""
+
+    def __init__(self, doing: str, points: int) -> None:
+        super().__init__(doing, points)
+        self.args = (
+            f"{doing}: expected what is made from {points} points to fit in the memory of the device, got out of "
+            "memory; give the attacker fewer points of its own, leave them out (its attacks are then NOT-RUN), or use "
+            "a device with more memory",
+        )
+
+
 class ModelFailure(LevelsetError):
     """A network raised an error of its own on points it should accept."""
 

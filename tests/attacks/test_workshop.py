@@ -16,6 +16,7 @@ from attacks.data import LabelledData
 from attacks.evaluate import run_all
 from attacks.evaluation import Evaluation
 from attacks.shards import plan, run_shard
+from attacks.targets import OutOfMemory
 from tests.attacks.conftest import Points
 
 
@@ -140,3 +141,29 @@ def test_equal_accuracy_noise_is_fitted_once(
     note = first.jury.notes[name]
     assert abs(note["validation_accuracy"] - note["wanted_accuracy"]) <= 0.005 + 1e-9
     assert dict(small(members, network, digits).jury.absent)[name].startswith("no validation points")
+
+
+class _Hungry(nn.Module):
+    """A network that can be asked, and is too large to be trained."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the network's logits."""
+        if self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        logits: torch.Tensor = self.network(x)
+        return logits
+
+
+def test_memory_that_an_attacker_lacks_is_not_blamed_on_the_block(
+    members: nn.Module, network: nn.Module, digits: Points
+) -> None:
+    """Weights collected in training run out of memory: the message names the attacker's points, and no block size."""
+    evaluation = small(members, _Hungry(network).eval(), digits, suite="standard")
+    (prepare,) = (shard for shard in plan(evaluation) if shard.work == "prepare" and shard.attack == "lgv")
+    with pytest.raises(OutOfMemory, match="fewer points of its own") as raised:
+        run_shard(prepare, evaluation)
+    assert "block=" not in str(raised.value)
