@@ -102,6 +102,18 @@ def takes_starts(row: AttackRow) -> bool:
     return "starting_points" in inspect.signature(attack.run).parameters
 
 
+def query_budget(row: AttackRow) -> int:
+    """Return how many answers of the target a row's attack may ask for per point; 0 where it asks for none.
+
+    Args:
+        row: of a suite.
+    """
+    if not row.queries:
+        return 0
+    default = inspect.signature(BUILDERS[row.kind]).parameters["queries"].default
+    return int(row.parameters.get("queries", default))
+
+
 def class_name(row: AttackRow, norm: str) -> str:
     """Return the name of the class that runs a row.
 

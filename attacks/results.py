@@ -1,5 +1,6 @@
 """The part of a report about accuracies: clean, per threat model, compared, and the headline."""
 
+from attacks.building import query_budget
 from attacks.findings import Findings, Run
 from attacks.gains import Comparison, outcome_of, void_reasons
 from attacks.jury import BASE, EQUAL_ACCURACY
@@ -44,7 +45,7 @@ def _threat_model(
     own = [item for item in comparisons if (item.threat, item.knowledge) == (threat, name)]
     last = [item for item in own if item.epsilon == len(model.epsilons) - 1]
     runs = [run for run in findings.runs if (run.threat, run.row.knowledge) == (threat, name)]
-    budget = max((run.row.parameters.get("queries", 0) for run in runs), default=0) or None
+    budget = max((query_budget(run.row) for run in runs), default=0) or None
     rungs = sorted({rung for run in runs for rung in range(len(model.epsilons)) if run.attempted[rung].any()})
     rungs = rungs if name in ("score_query", "decision_query", "member_to_member") else list(range(len(model.epsilons)))
     return ThreatModelResult(

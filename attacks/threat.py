@@ -201,7 +201,7 @@ _KINDS = (
         has="a network of its own for the same task, trained from another seed, and the inputs it is to change",
         lacks="the base, the members, the group draw and the calibration sample",
         may_claim="transfer from an independently trained network",
-        must_not_claim="attackers who hold the base or know the method",
+        must_not_claim="anything about attackers who hold the base or know the method",
     ),
     Knowledge(
         name="stolen_base",
@@ -288,7 +288,7 @@ def threat_sentence(
     return (
         f"{knowledge.name}: the attacker wants any wrong answer; it has {knowledge.has}; it lacks {knowledge.lacks}; "
         f"it may change each input by at most epsilon in {threat.norm} (epsilon = {radii}) inside the box "
-        f"[{threat.bounds[0]:g}, {threat.bounds[1]:g}]{rounded}; query budget: {budget}. This says nothing about "
+        f"[{threat.bounds[0]:g}, {threat.bounds[1]:g}]{rounded}; query budget: {budget}. This does not claim "
         f"{knowledge.must_not_claim}."
     )
 

@@ -6,11 +6,11 @@ mode; a parameter that the builder does not take; a kind without a builder.
 
 import pytest
 
-from attacks.building import BUILDERS, build_attack
+from attacks.building import BUILDERS, build_attack, query_budget
 from attacks.kinds import KINDS
 from attacks.modes import SERVING_MODES
 from attacks.rows import OTHER_MODES, RADII, AttackRow, Suite
-from attacks.suites import SUITES, suite_named
+from attacks.suites import STANDARD, SUITES, suite_named
 from attacks.threat import KNOWLEDGE, NORMS
 from attacks.workshop import INDEPENDENT, INDEPENDENTS, MATERIALS
 from ensemble.errors import UnknownName
@@ -84,3 +84,11 @@ def test_every_kind_can_be_built() -> None:
             else:
                 with pytest.raises(UnknownName):
                     build_attack(row, norm, served=True)
+
+
+def test_the_budget_of_a_query_attack_is_known_where_its_row_names_none() -> None:
+    """HopSkipJump's row leaves its budget to the attack; a gradient attack asks for nothing."""
+    budgets = {row.id: query_budget(row) for row in STANDARD.rows}
+    assert budgets["hopskipjump-20"] == 20_000
+    assert budgets["square-1000"] == 1000
+    assert budgets["apgd-ce-100@white_box"] == 0

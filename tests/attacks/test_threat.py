@@ -125,7 +125,15 @@ def test_default_radii_follow_the_data_and_the_box() -> None:
 def test_the_sentence_names_goal_knowledge_capability_and_budget() -> None:
     """Everything a reader needs is in one sentence."""
     text = threat_sentence(ThreatModel("linf", (0.1,)), KNOWLEDGE["stolen_base"])
-    for part in ("any wrong answer", "no queries", "lacks the members", "linf", "0.1", "query budget", "says nothing"):
+    for part in (
+        "any wrong answer",
+        "no queries",
+        "lacks the members",
+        "linf",
+        "0.1",
+        "query budget",
+        "does not claim",
+    ):
         assert part in text
 
 
