@@ -84,6 +84,19 @@ def _serving(result: Mapping[str, Any]) -> Figures:
         yield f"{row['system']}: capacity; goodput at five times it over that at once", value
 
 
+def _kills(result: Mapping[str, Any]) -> Figures:
+    same = result["report_digest_with_kills"] == result["report_digest_undisturbed"]
+    yield f"{result['kills']} kills during one job: report", "the same digest" if same else "ANOTHER digest"
+    runs = f"{result['executions']} for {result['shards']}, at most {result['most_executions_of_one_shard']} of one"
+    yield "executions of shards under them", runs
+
+
+def _standard(result: Mapping[str, Any]) -> Figures:
+    for run in result["runs"]:
+        value = f"{run['processor_seconds']:.0f} processor seconds, {run['peak_memory_mib']:.0f} MiB"
+        yield f"suite `standard` on the demo's ensemble, {run['n']} images", value
+
+
 def _undefended(result: Mapping[str, Any]) -> Figures:
     share = result["white_box"]["base"]
     radius = f"{result['settings']['epsilon'] * 255:.3g}/255"
@@ -132,6 +145,8 @@ READERS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Figures]]] = {
     "generation-resnet20": ("python -m benchmarks.generation resnet20", _generation),
     "ladder": ("python -m benchmarks.ladder --write", _ladder),
     "latency": ("python -m benchmarks.latency", _latency),
+    "kills": ("python benchmarks/kills.py", _kills),
+    "standard": ("python -m benchmarks.standard", _standard),
     "serving": ("python -m benchmarks.serving", _serving),
     "stolen_base": ("python -m benchmarks.stolen_base", _stolen_base),
     "stopping": ("python -m benchmarks.stopping", _stopping),
