@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ensemble import SymmetryEnsemble
 from ensemble.execution import StackedLayer
@@ -46,9 +46,9 @@ def fastest_layout(
 
 def channels_last(model: SymmetryEnsemble) -> SymmetryEnsemble:
     """Return an ensemble of the same numbers whose convolutions run channels last."""
-    base = copy.deepcopy(model.base).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk = None if model.refined is None else _reordered(model.refined)
     layers = [StackedLayer(layer.ref, _channels_last(layer.weight), layer.bias) for layer in model.layers]
-    return SymmetryEnsemble(base, model.input_shape, layers, model.generation)
+    return SymmetryEnsemble(_reordered(model.base), model.input_shape, layers, model.generation, trunk=trunk)
 
 
 def _fastest(candidates: Sequence[SymmetryEnsemble], rows: int, clock: Callable[[], float]) -> SymmetryEnsemble:
@@ -63,6 +63,10 @@ def _fastest(candidates: Sequence[SymmetryEnsemble], rows: int, clock: Callable[
                 seconds[index].append(clock() - begin)
     best = [min(runs[1:]) for runs in seconds]
     return candidates[best.index(min(best))]
+
+
+def _reordered(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _channels_last(weight: Tensor) -> Tensor:

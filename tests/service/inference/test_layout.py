@@ -1,8 +1,10 @@
 """Channels last is the same ensemble, and serves only where it is faster.
 
-Seen to fail: the axes of the weights moved to the wrong place; the slower layout taken; the warm-up run counted.
+Seen to fail: the axes of the weights moved to the wrong place; the slower layout taken; the warm-up run counted; a
+refined trunk left out of the copy.
 """
 
+import copy
 from collections.abc import Iterator
 from itertools import chain, cycle
 
@@ -44,6 +46,21 @@ def test_the_other_layout_is_the_same_ensemble(model: SymmetryEnsemble) -> None:
     assert other.digest == model.digest
     torch.testing.assert_close(other.member_logits(inputs), model.member_logits(inputs))
     torch.testing.assert_close(other.base(inputs), model.base(inputs))
+
+
+def test_a_refined_trunk_is_kept(model: SymmetryEnsemble) -> None:
+    """What members share outside their own layers is the trunk's in either layout, not the base's."""
+    trunk = copy.deepcopy(model.base)
+    with torch.no_grad():
+        for weight in trunk.parameters():
+            weight.mul_(1.5)
+    plain, refined = (SymmetryEnsemble(model.base, model.input_shape, model.layers[:1], trunk=t) for t in (None, trunk))
+    inputs = torch.rand(5, *model.input_shape, generator=torch.Generator().manual_seed(0))
+    expected = refined.member_logits(inputs)
+    assert not torch.allclose(expected, plain.member_logits(inputs))
+    other = channels_last(refined)
+    assert other.digest == refined.digest
+    torch.testing.assert_close(other.member_logits(inputs), expected)
 
 
 @pytest.mark.parametrize(("plain", "last", "chosen"), [(2.0, 1.0, True), (1.0, 2.0, False)])
