@@ -95,7 +95,8 @@ def _generated(name: str, source: FreshMembers) -> Tensors:
     try:
         return source.prepare()
     except LevelsetError as error:
-        raise type(error)(f"{name}, another draw of the group: {error}; or leave it out with draws=1") from error
+        error.args = (f"{name}, another draw of the group: {error}; or leave it out with draws=1",)
+        raise  # of its own class, whatever that is made from
 
 
 def group_draws(

@@ -216,8 +216,7 @@ def run_shard(shard: Shard, evaluation: Evaluation) -> dict[str, Any]:
             result = WORKERS[shard.work](shard, evaluation)
     except OutOfMemory as error:
         if shard.work == PREPARE:
-            points = shard.samples if evaluation.attacker is None else len(evaluation.attacker)
-            raise PreparationOutOfMemory(shard.title, points) from error
+            raise PreparationOutOfMemory(shard.title) from error
         # Whatever part of the block was being passed: the block is what can be set.
         raise OutOfMemory(shard.title, block) from error
     watched = {"base", evaluation.jury.target, *([shard.judge] if shard.judge else [])}

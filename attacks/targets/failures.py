@@ -34,15 +34,13 @@ class OutOfMemory(LevelsetError):
         )
 
 
-class PreparationOutOfMemory(OutOfMemory):
-    """What an attacker makes before it attacks does not fit in the memory of the device: no block size helps there."""
+class PreparationOutOfMemory(LevelsetError):
+    """What is made before the attacks does not fit in the memory of the device; no block size helps there."""
 
-    def __init__(self, doing: str, points: int) -> None:
-        super().__init__(doing, points)
-        self.args = (
-            f"{doing}: expected what is made from {points} points to fit in the memory of the device, got out of "
-            "memory; give the attacker fewer points of its own, leave them out (its attacks are then NOT-RUN), or use "
-            "a device with more memory",
+    def __init__(self, doing: str) -> None:
+        super().__init__(
+            f"{doing}: expected its making to fit in the memory of the device, got out of memory; make it from fewer "
+            "points, leave it out (what needs it is then NOT-RUN), or use a device with more memory"
         )
 
 
@@ -87,17 +85,11 @@ def named_failure(role: str, shape: tuple[int, ...]) -> Iterator[None]:
     Raises:
         ModelFailure: the network raised anything but a `LevelsetError` or out of memory.
     """
-    try:
+    with _named(
+        f"{role}: expected logits for a batch of the shape {list(shape)}",
+        "mend the network's forward",
+    ):
         yield
-    except LevelsetError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise ModelFailure(
-            f"{role}: expected logits for a batch of the shape {list(shape)}, got {type(error).__name__}: {error}; "
-            "mend the network's forward (finished shards are kept, and the evaluation can be resumed)"
-        ) from error
 
 
 @contextmanager
@@ -110,6 +102,15 @@ def named_step(doing: str) -> Iterator[None]:
     Raises:
         ModelFailure: anything but a `LevelsetError` or out of memory was raised inside.
     """
+    with _named(
+        f"{doing}: expected every pass through the networks to succeed, the backward passes too",
+        "mend the network that raised it",
+    ):
+        yield
+
+
+@contextmanager
+def _named(expected: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except LevelsetError:
@@ -118,7 +119,6 @@ def named_step(doing: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         raise ModelFailure(
-            f"{doing}: expected every pass through the networks to succeed, the backward passes too, got "
-            f"{type(error).__name__}: {error}; mend the network that raised it (finished shards are kept, and the "
-            "evaluation can be resumed)"
+            f"{expected}, got {type(error).__name__}: {error}; {remedy} (finished shards are kept, and the evaluation "
+            "can be resumed)"
         ) from error

@@ -1,7 +1,7 @@
 """Other draws of the group: made of the target's recipe and calibration inputs, judged where no target is asked.
 
 Seen to fail with: one seed for all draws; a draw left out of the verdicts; given draws not counted; other calibration
-inputs accepted; the attacker's sample not compared.
+inputs accepted; the attacker's sample not compared; an error made again from its text alone.
 """
 
 from pathlib import Path
@@ -17,7 +17,8 @@ from attacks.data import LabelledData
 from attacks.evaluation import Evaluation
 from attacks.findings import gather
 from attacks.shards import merge, plan, run_shard
-from ensemble.errors import InputError
+from attacks.surrogates import FreshMembers
+from ensemble.errors import InputError, UnknownName
 from tests.attacks.conftest import Points
 
 
@@ -70,6 +71,20 @@ def test_draws_are_made_of_the_recipe_and_counted(
         assert torch.equal(net(evaluation.inputs), other(evaluation.inputs))
     untouched = max(when)
     assert untouched.stat().st_mtime_ns == when[untouched]
+
+
+def test_a_draw_that_cannot_be_made_keeps_its_error(
+    members: nn.Module, network: nn.Module, digits: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever an error class is made from, it comes out as it went in, with the draw's name and a way out."""
+
+    def refused(source: FreshMembers) -> None:
+        raise UnknownName("activation", "mine", ["relu"])
+
+    monkeypatch.setattr(FreshMembers, "prepare", refused)
+    evaluation = drawn(members, network, digits)
+    with pytest.raises(UnknownName, match=r"^draw-1, another draw of the group: unknown activation.*draws=1"):
+        evaluation.drawn.model("draw-1")
 
 
 def test_given_draws_count(members: nn.Module, network: nn.Module, digits: Points) -> None:

@@ -16,7 +16,7 @@ from attacks.data import LabelledData
 from attacks.evaluate import run_all
 from attacks.evaluation import Evaluation
 from attacks.shards import plan, run_shard
-from attacks.targets import OutOfMemory
+from attacks.targets.failures import PreparationOutOfMemory
 from tests.attacks.conftest import Points
 
 
@@ -161,9 +161,9 @@ class _Hungry(nn.Module):
 def test_memory_that_an_attacker_lacks_is_not_blamed_on_the_block(
     members: nn.Module, network: nn.Module, digits: Points
 ) -> None:
-    """Weights collected in training run out of memory: the message names the attacker's points, and no block size."""
+    """Weights collected in training run out of memory: the message says so, and names no block size."""
     evaluation = small(members, _Hungry(network).eval(), digits, suite="standard")
     (prepare,) = (shard for shard in plan(evaluation) if shard.work == "prepare" and shard.attack == "lgv")
-    with pytest.raises(OutOfMemory, match="fewer points of its own") as raised:
+    with pytest.raises(PreparationOutOfMemory, match="from fewer points") as raised:
         run_shard(prepare, evaluation)
     assert "block=" not in str(raised.value)
