@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     key_file: AbsolutePath | None = Field(None, description="file with one more key of every scope: a mounted secret")
     key_rate: float = Field(200.0, gt=0, description="requests per second and key; above: 429")
     key_burst: float = Field(2.0, gt=0, description="seconds of that rate a key may use at once")
+    wrong_key_rate: float = Field(1.0, gt=0, description="wrong keys a second and address, 20 at once; above: 429")
     api_key: SecretStr | None = Field(
         None, exclude=True, description="key that the command line shows to a service it talks to"
     )

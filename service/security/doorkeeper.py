@@ -18,8 +18,6 @@ from service.security.scopes import allows, needed
 from service.security.sessions import COOKIE, Sessions
 
 QUERY_NAMES: Final = frozenset({"key", "api_key", "apikey", "api-key", "token", "access_token", "authorization"})
-WRONG_RATE: Final = 1.0  # wrong keys per second and address that are told so
-WRONG_BURST: Final = 20.0
 _BEARER: Final = "bearer"
 
 
@@ -57,15 +55,18 @@ class Doorkeeper:
         audit: where sign-ins are noted.
         always: whether a key is needed even while there is none: the service can be reached from elsewhere.
         limits: how often each key may ask.
+        wrong: how often each address may offer a wrong key.
     """
 
-    def __init__(self, ring: KeyRing, sessions: Sessions, audit: AuditLog, *, always: bool, limits: Buckets) -> None:
+    def __init__(
+        self, ring: KeyRing, sessions: Sessions, audit: AuditLog, *, always: bool, limits: Buckets, wrong: Buckets
+    ) -> None:
         self.ring = ring
         self.audit = audit
         self._sessions = sessions
         self._always = always
         self._limits = limits
-        self._wrong = Buckets(rate=WRONG_RATE, burst=WRONG_BURST)
+        self._wrong = wrong
 
     @property
     def needs_key(self) -> bool:

@@ -18,6 +18,7 @@ from service.store.database import Database, migrate
 
 FIRST_KEY: Final = "first.key"
 MIGRATE_LOCK: Final = "migrate.lock"
+WRONG_AT_ONCE: Final = 20.0  # wrong keys that an address may offer before it has to wait
 
 
 def open_doorkeeper(settings: Settings, database: Database, secret: bytes) -> Doorkeeper:
@@ -37,6 +38,7 @@ def open_doorkeeper(settings: Settings, database: Database, secret: bytes) -> Do
         AuditLog(settings.data / FILE),
         always=not settings.is_loopback and not settings.insecure,
         limits=Buckets(rate=settings.key_rate, burst=settings.key_burst),
+        wrong=Buckets(rate=settings.wrong_key_rate, burst=max(1.0, WRONG_AT_ONCE / settings.wrong_key_rate)),
     )
 
 

@@ -35,6 +35,7 @@ def live(settings: Settings) -> Iterator[Live]:
     """Yield a server that is ready; it is stopped at the end."""
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for all it accepts
     host, port = listener.getsockname()
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
     loops: list[asyncio.AbstractEventLoop] = []

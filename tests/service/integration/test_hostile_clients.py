@@ -73,6 +73,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     config = web_config(Settings(data=data, body_timeout=BODY_SECONDS))
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for all it accepts
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PunctualConnection, "head_seconds", HEAD_SECONDS)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)

@@ -78,8 +78,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Yield a real server with the ensemble `digits`, in which few jobs may wait; no worker runs them."""
     data = tmp_path_factory.mktemp("generated")
     copy_models(tmp_path_factory, data)
-    app = create_app(Settings(data=data, max_open_jobs=2, key_rate=1e6))
+    app = create_app(Settings(data=data, max_open_jobs=2, key_rate=1e6, wrong_key_rate=1e6))
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for all it accepts
     server = uvicorn.Server(uvicorn.Config(app, http=PunctualConnection, log_level="critical", lifespan="on"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()

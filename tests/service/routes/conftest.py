@@ -35,6 +35,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     settings = Settings(data=data, max_request_rows=100, max_body_bytes=200_000, offload_bytes=10_000, max_open_jobs=40)
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for all it accepts
     address = listener.getsockname()
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
