@@ -87,7 +87,8 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     # `statistics` before `models`: `/v2/models/stats` is no model's name.
-    operations = (health, statistics, infer, models, repository, metrics)
+    # `infer` first: routes are tried in turn, and under load that turn is paid by every request, refused ones too.
+    operations = (infer, health, statistics, models, repository, metrics)
     api = (*operations, jobs, events, reports, ensembles, base_models, capabilities, keys)
     for room in (*api, pages, problem_pages, evaluate_page, compare_page, docs_page, login, try_it):
         app.include_router(room.router)
