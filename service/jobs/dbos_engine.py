@@ -9,7 +9,7 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 
 from service.jobs.engine import EngineJob, Submission
 from service.jobs.states import EngineStatus
-from service.store.database import exclusive
+from service.store.database import exclusive, migrating
 
 APPLICATION: Final = "levelset"
 VERSION: Final = "jobs-1"  # raised by hand when the order of steps changes, and only then
@@ -30,7 +30,7 @@ STATUS_OF: Final[Mapping[str, EngineStatus]] = {
 def migrate_engine(url: str, *, lock: Path) -> None:
     """Create or migrate the engine's own tables; called in every process before anything else of the engine."""
     logging.getLogger("dbos").setLevel(logging.WARNING)
-    with exclusive(lock):
+    with exclusive(lock), migrating(url):
         DBOS.migrate(system_database_url=engine_url(url))
 
 

@@ -35,6 +35,11 @@ class Takeover:
         Args:
             jobs: workflow -> id of every job that is not over.
         """
+        with self._database.alone("takeover") as may:  # two web processes would both find the job theirs to hand on
+            if may:
+                self._hand_on(jobs)
+
+    def _hand_on(self, jobs: Mapping[str, str]) -> None:
         seen = self._watch.look()
         if not seen.alive:
             return
