@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from service.errors import ServiceError
 
 # The engine's table by dialect; locked where the database does not lock as a whole, so that no hand-over comes between.
-_OWNER: Final = {
+OWNER: Final = {
     "sqlite": text("select owner_xid from workflow_status where workflow_uuid = :workflow"),
     "postgresql": text("select owner_xid from dbos.workflow_status where workflow_uuid = :workflow for no key update"),
 }
@@ -46,5 +46,5 @@ class EngineFence:
         context = get_local_dbos_context()
         if context is None or context.owner_xid is None:
             return False
-        asked = _OWNER[session.get_bind().dialect.name]
+        asked = OWNER[session.get_bind().dialect.name]
         return bool(session.execute(asked, {"workflow": context.workflow_id}).scalar() == context.owner_xid)

@@ -22,12 +22,11 @@ REPORT = NewReport("d" * 64, "INCOMPLETE", {"target": "digits"}, {"json": "a" * 
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """Yield a migrated database."""
-    url = f"sqlite:///{tmp_path / 'a b.sqlite'}"
-    migrate(url, lock=tmp_path / "lock")
-    migrate(url, lock=tmp_path / "lock")
-    database = Database(url)
+def database(store_url: str, tmp_path: Path) -> Iterator[Database]:
+    """Yield a migrated database, one of each kind."""
+    migrate(store_url, lock=tmp_path / "lock")
+    migrate(store_url, lock=tmp_path / "lock")
+    database = Database(store_url)
     yield database
     database.close()
 

@@ -2,7 +2,7 @@
 
 The engine here is a dictionary; the real one freezes and wakes up in the integration tests. Seen to fail when: a lone
 worker's jobs are handed over; a worker whose row is new is taken for lost; a release by the old worker clears the shard
-of the new one; the fence is not asked at a commit.
+of the new one; the fence is not asked at a commit; PostgreSQL does not lock the row that the fence read.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.jobs.fencing import EngineFence, LeaseLost
+from service.jobs.dbos_engine import migrate_engine
+from service.jobs.fencing import OWNER, EngineFence, LeaseLost
 from service.jobs.heartbeat import Heart, Watch
 from service.jobs.ledger import JobLedger, NewJob
 from service.jobs.progress import CommittedShard, NewReport, Outcome, Progress
@@ -21,6 +22,7 @@ from service.jobs.states import EngineStatus
 from service.jobs.takeover import Takeover
 from service.store.database import Database, migrate
 from tests.service.jobs.test_reconcile import TableEngine
+from tests.service.postgres import Cluster
 
 LEASE = 30.0
 KEY = "a" * 64
@@ -29,8 +31,7 @@ KEY = "a" * 64
 class Site:
     """A job of worker `one`, the sweep, and hands on the clock."""
 
-    def __init__(self, folder: Path) -> None:
-        url = f"sqlite:///{folder / 'jobs.sqlite'}"
+    def __init__(self, url: str) -> None:
         migrate(url)
         self.database = Database(url)
         self.ledger = JobLedger(self.database, max_open=9)
@@ -56,9 +57,9 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """Yield a site."""
-    site = Site(tmp_path)
+def site(store_url: str) -> Iterator[Site]:
+    """Yield a site on a database of each kind."""
+    site = Site(store_url)
     yield site
     site.database.close()
 
@@ -125,13 +126,15 @@ def test_without_the_fence_nothing_is_written(site: Site) -> None:
     assert site.ledger.counts([after]) == {}
 
 
-def test_the_engines_token_decides(site: Site) -> None:
-    """The fence compares the context's token with the engine's row; outside of a workflow it is closed."""
+def test_the_engines_token_decides(site: Site, store_url: str, tmp_path: Path) -> None:
+    """The fence compares the context's token with the engine's own table; outside of a workflow it is closed."""
     from dbos._context import DBOSContext, _set_local_dbos_context, get_local_dbos_context
 
+    migrate_engine(store_url, lock=tmp_path / "lock")
+    schema = "dbos." if store_url.startswith("postgresql") else ""
     with site.database.write() as session:
-        session.execute(sa.text("create table workflow_status (workflow_uuid text, owner_xid text)"))
-        session.execute(sa.text("insert into workflow_status values ('w', 'mine')"))
+        row = "(workflow_uuid, owner_xid, created_at, updated_at, priority) values ('w', 'mine', 1, 1, 0)"
+        session.execute(sa.text(f"insert into {schema}workflow_status {row}"))
     context = DBOSContext()
     context.workflow_id = "w"
     kept = get_local_dbos_context()
@@ -145,3 +148,35 @@ def test_the_engines_token_decides(site: Site) -> None:
     finally:
         _set_local_dbos_context(kept)
     assert seen == [False, False, True, False]
+
+
+def test_the_row_stays_while_the_fence_is_held(postgres: Cluster, tmp_path: Path) -> None:
+    """On PostgreSQL the engine cannot hand the workflow on before the transaction that asked has ended."""
+    url = postgres.new_database()
+    migrate_engine(url, lock=tmp_path / "lock")
+    engine = sa.create_engine(url)
+    take = sa.text("update dbos.workflow_status set owner_xid = 'other' where workflow_uuid = 'w'")
+    with engine.begin() as connection:
+        row = "(workflow_uuid, owner_xid, created_at, updated_at, priority) values ('w', 'mine', 1, 1, 0)"
+        connection.execute(sa.text(f"insert into dbos.workflow_status {row}"))
+    with engine.begin() as writer:
+        assert writer.execute(OWNER["postgresql"], {"workflow": "w"}).scalar() == "mine"
+        with engine.connect() as other:
+            other.execute(sa.text("set lock_timeout = '100ms'"))
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                other.execute(take)
+    with engine.begin() as other:
+        assert other.execute(take).rowcount == 1
+    engine.dispose()
+
+
+def test_only_one_web_process_hands_on(postgres: Cluster) -> None:
+    """While one has the task no other gets it; it is free again afterwards."""
+    url = postgres.new_database()
+    one, two = Database(url), Database(url)
+    with one.alone("takeover") as first, two.alone("takeover") as second:
+        assert (first, second) == (True, False)
+    with two.alone("takeover") as second:
+        assert second
+    for database in (one, two):
+        database.close()
