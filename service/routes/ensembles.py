@@ -73,7 +73,7 @@ def get(request: Request, name: str) -> Response:
     """Return the ensemble; `generation` is the record of the version that answers."""
     rooms = rooms_of(request)
     resource = _found(rooms, owner_of(request), name)
-    return tagged(request, resource, tag=ensemble_etag(resource))
+    return tagged(request, resource)
 
 
 @router.post(
@@ -87,7 +87,7 @@ async def activate(request: Request, name: str, version: str) -> JSONResponse:
     """Return the ensemble; requests admitted before are answered by the version they were admitted to."""
     rooms = rooms_of(request)
     before = await asyncio.to_thread(_found, rooms, owner_of(request), name)
-    require_match(request, ensemble_etag(before))
+    require_match(request, etag_of(before))
     known = {row["version"]: row for row in before["versions"]}
     if version not in known:
         raise UnknownModel(f"version: expected one of {sorted(known, key=int)}, got {version[:20]!r}")
@@ -97,13 +97,7 @@ async def activate(request: Request, name: str, version: str) -> JSONResponse:
     await asyncio.to_thread(rooms.repository.activate, name, version)
     rooms.pool.activate(name, version)
     after = await asyncio.to_thread(_found, rooms, owner_of(request), name)
-    return JSONResponse(after, headers={"ETag": ensemble_etag(after)})
-
-
-def ensemble_etag(resource: dict[str, Any]) -> str:
-    """Return the tag of an ensemble: its versions, which of them answer, and which one by default."""
-    versions = [(row["version"], row["digest"], row["ready"]) for row in resource["versions"]]
-    return etag_of([resource["name"], resource["version"], resource["pinned"], versions])
+    return JSONResponse(after, headers={"ETag": etag_of(after)})
 
 
 def _create(rooms: Rooms, owner: str, body: bytes, header: str | None) -> Response:

@@ -2,7 +2,7 @@
 
 The engine here is a dictionary; the real one freezes and wakes up in the integration tests. Seen to fail when: a lone
 worker's jobs are handed over; a worker whose row is new is taken for lost; a release by the old worker clears the shard
-of the new one; the fence is not asked at a commit; PostgreSQL does not lock the row that the fence read.
+of the new one; the fence is not asked at a commit.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """From an uploaded network to an ensemble that answers, is judged, compared and replaced: all in one process.
 
 Seen to fail when: a repeated generation stores another version; members are drawn from one generator in turn; an
-activated version is forgotten; a repeated evaluation computes a shard; the partial report claims to be complete.
+activated version is forgotten; a repeated evaluation computes a shard; the tag of an ensemble leaves
+out what is being generated; the partial report claims to be complete.
 """
 
 import csv
@@ -71,7 +72,12 @@ def test_generate_grow_and_activate(shop: Workshop) -> None:
     assert shop.process.computed == 2
     again = shop.work(shop.create("/api/v1/ensembles", **order())["job_id"])
     assert (again["result"], shop.process.computed) == (job["result"], 2)
-    grown = shop.work(shop.create("/api/v1/ensembles", **order(members=3))["job_id"])
+    seen = shop.ask("GET", "/api/v1/ensembles/mine")
+    known = {"If-None-Match": seen.headers["ETag"]}
+    growing = shop.create("/api/v1/ensembles", **order(members=3))["job_id"]
+    changed = shop.ask("GET", "/api/v1/ensembles/mine", headers=known)
+    assert [changed.status_code, *(one["job_id"] for one in changed.json()["generating"])] == [200, growing]
+    grown = shop.work(growing)
     assert (grown["result"]["version"], grown["result"]["members"], shop.process.computed) == ("2", 3, 3)
     while not (answers(shop, "mine", "1") and answers(shop, "mine", "2")):
         pass

@@ -1,7 +1,7 @@
 """Migrations on SQLite and PostgreSQL with rows in the tables: from every revision up, down and up again.
 
 Seen to fail when: 0002 drops the jobs table to rebuild it (shards vanish by cascade); a column of the mappings is in no
-migration; `run` has no default for the rows that are there; two hosts migrate at once without the lock.
+migration; `run` has no default for the rows that are there.
 """
 
 import threading
