@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     )
     model_poll: float = Field(1.0, gt=0, description="seconds between looks into the model folder")
 
+    engine: Literal["local", "ray"] = Field("local", description="where shards run: a child process, or Ray")
+    address: str | None = Field(None, description="host:port of Ray's head; unset: a Ray of this host alone")
     worker: str = Field("worker-0", pattern=_PATH_SAFE, description="name of this worker's slot; never shared")
     job_concurrency: int = Field(4, ge=1, description="jobs one worker interleaves, shard by shard")
     job_poll: float = Field(0.25, gt=0, description="seconds between looks into the job queue")

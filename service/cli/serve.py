@@ -19,6 +19,13 @@ class Role(StrEnum):
     WORKER = "worker"
 
 
+class Engine(StrEnum):
+    """Where the worker runs shards."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 ROLES: dict[Role, Literal["web", "worker"] | None] = {Role.ALL: None, Role.WEB: "web", Role.WORKER: "worker"}
 
 
@@ -31,6 +38,13 @@ def command(
     role: Annotated[
         Role, typer.Option("--role", help="all: a supervisor of both; web or worker: that one alone.")
     ] = Role.ALL,
+    engine: Annotated[
+        Engine | None,
+        typer.Option("--engine", help="Where shards run; ray: levelset[ray] [default: local]."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="host:port of Ray's head [default: a Ray of this host].")
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option("--insecure", help="Allow an address beyond this machine although no key guards it."),
@@ -43,5 +57,5 @@ def command(
     """
     from service.cli import serving
 
-    settings = settings_with(host=host, port=port, data=data, insecure=insecure)
+    settings = settings_with(host=host, port=port, data=data, insecure=insecure, engine=engine, address=address)
     serving.serve(settings, ROLES[role])

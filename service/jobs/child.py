@@ -30,10 +30,10 @@ def main() -> None:
                 question = frames.receive(channel)
             except EOFError:
                 return
-            frames.send(channel, _logged(bench, question, settings))
+            frames.send(channel, answer_once(bench, question, settings))
 
 
-def _logged(bench: Any, question: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def answer_once(bench: Any, question: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Return the answer; the log names each shard before and after it ran, so that executions can be counted."""
     if question["do"] != "run":
         return _answer(bench, question, settings)

@@ -4,7 +4,9 @@ import logging
 import os
 import signal
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
@@ -22,6 +24,17 @@ LOG = logging.getLogger("levelset.worker")
 MAX_RECOVERY_ATTEMPTS = 1000  # the engine counts every dispatch and never resets; our own limit is PoisonedShard
 
 
+def _ray(settings: Settings) -> ShardProcess:
+    from service.jobs.ray_process import RayProcess
+
+    return RayProcess(settings)
+
+
+EXECUTORS: Final[Mapping[str, Callable[[Settings], ShardProcess]]] = MappingProxyType(
+    {"local": ShardProcess, "ray": _ray}
+)
+
+
 def run_worker(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT; what is in flight then runs again after the next start."""
     stop = threading.Event()
@@ -32,7 +45,7 @@ def run_worker(settings: Settings) -> None:
     migrate_engine(settings.database_url, lock=lock)
     database = Database(settings.database_url)
     progress = Progress(database, worker=settings.worker, fence=EngineFence())
-    process = ShardProcess(settings)
+    process = EXECUTORS[settings.engine](settings)
     process.warm_up()
     for job_id in progress.recover():
         LOG.warning("job %s was left running and is continued", job_id)
