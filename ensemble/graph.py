@@ -6,10 +6,11 @@ else in the package interprets a graph.
 
 import copy
 import operator
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from ensemble.errors import InputError, TraceError
 from ensemble.groups import all_finite
 
 Override = Mapping[str, Callable[[Tensor], Tensor]]
+# torch.fx replaces nn.Module.__call__ for the whole process while it traces: two at once would leave it replaced.
+_TRACING: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +150,9 @@ def trace(network: nn.Module, example_input: Tensor) -> TracedNetwork:
     """
     check_network(network, example_input)
     try:
-        graph = fx.GraphModule(network, _Tracer().trace(network), type(network).__name__)
+        with _TRACING:
+            traced_graph = _Tracer().trace(network)
+        graph = fx.GraphModule(network, traced_graph, type(network).__name__)
     except Exception as error:  # torch.fx raises whatever the traced code raises
         raise TraceError(
             f"torch.fx cannot trace {type(network).__name__}: {_innermost(error)}; expected a forward without branches "
@@ -211,10 +216,26 @@ def _remove_inplace(graph: fx.GraphModule) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """Keeps a module whole if it is torch's own or an activation of the table."""
+    """Keeps a module whole if it is torch's own or an activation of the table; lets other threads run networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, RadialRescaling) or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def check_network(network: nn.Module, inputs: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -42,8 +42,9 @@ class ModelPool:
         self._instruments = instruments or Instruments()
         self._device = DeviceThread(settings.device)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
-        self._served: dict[tuple[str, str], Served] = {}
-        self._broken: dict[tuple[str, str], str] = {}
+        # Both are replaced, never changed: routes read them in threads of their own.
+        self._served: Mapping[tuple[str, str], Served] = {}
+        self._broken: Mapping[tuple[str, str], str] = {}
         self._unloaded: set[str] = set()
         self._active: dict[str, str] = {}
         self._loading = asyncio.Lock()
@@ -78,7 +79,8 @@ class ModelPool:
 
     def served(self) -> list[Served]:
         """Return every version that answers, by name and age."""
-        return [self._served[key] for key in sorted(self._served, key=lambda key: (key[0], int(key[1])))]
+        served = self._served
+        return [served[key] for key in sorted(served, key=lambda key: (key[0], int(key[1])))]
 
     def versions(self, name: str) -> list[str]:
         """Return the versions of an ensemble that answer, oldest first."""
@@ -86,8 +88,9 @@ class ModelPool:
 
     def loaded(self) -> list[ModelInfo]:
         """Return the version of every ensemble that answers where none is named, by name."""
-        names = sorted({name for name, _ in self._served})
-        return [self._served[name, version].info for name in names if (version := self.chosen(name)) is not None]
+        served = self._served
+        chosen = [(name, self.chosen(name)) for name in sorted({name for name, _ in served})]
+        return [served[name, version].info for name, version in chosen if version and (name, version) in served]
 
     def chosen(self, name: str) -> str | None:
         """Return the version that answers where none is named: the activated one, else the newest that can."""
@@ -100,8 +103,9 @@ class ModelPool:
         self._active[name] = version
 
     def plans(self, name: str, version: str) -> dict[str, str]:
-        """Return how an answering version runs: `most rows -> execution plan`, as measured."""
-        return {str(rows): plan for rows, plan in sorted(self._served[name, version].fastest.known.items())}
+        """Return how an answering version runs: `most rows -> execution plan`, as measured; none once unloaded."""
+        served = self._served.get((name, version))
+        return {} if served is None else {str(rows): plan for rows, plan in sorted(served.fastest.known.items())}
 
     def costs(self, name: str, version: str) -> dict[str, float]:
         """Return the seconds, as learned so far, that a full execution takes `base`, one `member`, the `ensemble`.
@@ -146,8 +150,7 @@ class ModelPool:
         """
         await self._check_stored(name)
         self._unloaded.discard(name)
-        for key in [key for key in self._broken if key[0] == name]:
-            del self._broken[key]
+        self._broken = {key: reason for key, reason in self._broken.items() if key[0] != name}
         await self._load_missing()
         self.resolve(name)
 
@@ -160,7 +163,8 @@ class ModelPool:
         """
         await self._check_stored(name)
         self._unloaded.add(name)
-        leaving = [self._served.pop(key) for key in list(self._served) if key[0] == name]
+        leaving = [served for key, served in self._served.items() if key[0] == name]
+        self._served = {key: served for key, served in self._served.items() if key[0] != name}
         for served in leaving:
             await served.batcher.drain(self._settings.drain_grace)
             await served.batcher.stop()
@@ -228,8 +232,7 @@ class ModelPool:
         async with self._loading:
             stored = await self._on_disk(self._stored)
             self._active = await self._on_disk(self._activated, {name for name, _ in stored})
-            for key in set(self._broken) - set(stored):
-                del self._broken[key]
+            self._broken = {key: reason for key, reason in self._broken.items() if key in stored}
             for name, version in stored:
                 known = (name, version) in self._served or (name, version) in self._broken
                 if not known and name not in self._unloaded:
@@ -252,10 +255,10 @@ class ModelPool:
             model = await self._on_disk(self._repository.load, name, version, settings.device)
             found = await start_serving(info, model, self._device, settings, self._instruments)
         except Exception as error:
-            self._broken[name, version] = DAMAGED
+            self._broken = {**self._broken, (name, version): DAMAGED}
             LOG.warning("model %s version %s is not served: %s", name, version, error)
             return
-        self._served[name, version] = found
+        self._served = {**self._served, (name, version): found}
 
     async def _on_disk(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, lambda: call(*arguments))

@@ -31,8 +31,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     with workshop(data, model_poll=0.05) as shop:
         torch.manual_seed(0)
         assert shop.upload("base", file_of(weights())).status_code == 201
-        while not shop.house.rooms.pool.scanned:
-            pass
+        shop.until(lambda: shop.house.rooms.pool.scanned)
         yield shop
 
 
@@ -79,8 +78,7 @@ def test_generate_grow_and_activate(shop: Workshop) -> None:
     assert [changed.status_code, *(one["job_id"] for one in changed.json()["generating"])] == [200, growing]
     grown = shop.work(growing)
     assert (grown["result"]["version"], grown["result"]["members"], shop.process.computed) == ("2", 3, 3)
-    while not (answers(shop, "mine", "1") and answers(shop, "mine", "2")):
-        pass
+    shop.until(lambda: answers(shop, "mine", "1") and answers(shop, "mine", "2"))
     found = shop.ask("GET", "/api/v1/ensembles/mine")
     shown = found.json()
     assert (shown["version"], shown["pinned"], shown["base"], shown["generating"]) == ("2", None, "base", [])

@@ -3,6 +3,7 @@
 Seen to fail: a replay answered with a new job; a cursor accepted under another filter; events resumed off by one.
 """
 
+import time
 from typing import Any
 
 import httpx
@@ -132,13 +133,20 @@ def test_lists_are_paged_by_signed_cursors(client: httpx.Client) -> None:
         problem_of(client.get(f"/api/v1/jobs?limit={limit}"), 422)
 
 
+def wait_for(client: httpx.Client, job_id: str, state: str) -> None:
+    """Wait for a state of a job."""
+    deadline = time.monotonic() + 30
+    while (found := client.get(f"/api/v1/jobs/{job_id}").json()["state"]) != state:
+        assert time.monotonic() < deadline, f"expected {state}, got {found}"
+        time.sleep(0.01)
+
+
 def test_cancel_twice(client: httpx.Client) -> None:
     """A queued job is cancelled; the second cancel is 200, a cancelled job cannot be paused or resumed."""
     job_id = create(client)
     response = client.post(f"/api/v1/jobs/{job_id}:cancel")
     assert response.status_code == 202
-    while client.get(f"/api/v1/jobs/{job_id}").json()["state"] != "cancelled":
-        pass
+    wait_for(client, job_id, "cancelled")
     assert client.post(f"/api/v1/jobs/{job_id}:cancel").status_code == 200
     for move in ("pause", "resume"):
         problem_of(client.post(f"/api/v1/jobs/{job_id}:{move}"), 409)
@@ -147,19 +155,14 @@ def test_cancel_twice(client: httpx.Client) -> None:
 def test_pause_resume_cancel(client: httpx.Client) -> None:
     """A paused job waits, can be resumed, and can be cancelled from its rest."""
     job_id = create(client)
-
-    def wait_for(state: str) -> None:
-        while client.get(f"/api/v1/jobs/{job_id}").json()["state"] != state:
-            pass
-
     assert client.post(f"/api/v1/jobs/{job_id}:pause").status_code == 202
-    wait_for("paused")
+    wait_for(client, job_id, "paused")
     assert client.post(f"/api/v1/jobs/{job_id}:resume").status_code == 202
-    wait_for("queued")
+    wait_for(client, job_id, "queued")
     client.post(f"/api/v1/jobs/{job_id}:pause")
-    wait_for("paused")
+    wait_for(client, job_id, "paused")
     client.post(f"/api/v1/jobs/{job_id}:cancel")
-    wait_for("cancelled")
+    wait_for(client, job_id, "cancelled")
 
 
 def test_a_finished_job_cannot_be_cancelled(web: Web) -> None:

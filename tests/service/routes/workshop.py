@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,14 @@ class Workshop:
 
         asyncio.run(run())
         return self.job(job_id)
+
+    def until(self, condition: Callable[[], bool], *, seconds: float = 60) -> None:
+        """Return once a condition holds; say what is broken where it never does."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            broken = self.house.rooms.pool.broken()
+            assert time.monotonic() < deadline, f"waited {seconds:g} s in vain; broken: {broken}"
+            time.sleep(0.01)
 
     def upload(self, name: str, data: bytes, arch: str = "digits-cnn", **headers: str) -> httpx.Response:
         """Return the answer to an upload of weights."""
