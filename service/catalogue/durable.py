@@ -1,6 +1,7 @@
 """Files that survive a crash: written, flushed to the disk, then named."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ensemble.errors import ArtifactError
@@ -29,7 +30,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 def flush_folder(folder: Path, *, recursive: bool = True) -> None:
     """Flush a folder, and with `recursive` everything below it, to the disk."""
     if recursive:
-        for path in folder.rglob("*"):
+        for path in entries_below(folder):
             flush(path)
     flush(folder)
 
@@ -43,16 +44,45 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def entries_below(folder: Path, *, hidden: bool = True) -> Iterator[Path]:
+    """Yield every file and folder below `folder`; what another process takes away meanwhile is passed over.
+
+    Links are yielded and never followed. (`Path.rglob` raises when a folder is renamed while it is listed.)
+
+    Args:
+        folder: where to look.
+        hidden: whether entries whose name begins with a dot, and what is in them, count.
+    """
+    for home, folders, files in os.walk(folder):
+        if not hidden:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(home, name) for name in (*folders, *files) if hidden or not name.startswith("."))
+
+
+def refuse_linked_path(root: Path, path: Path) -> None:
+    """Check that neither `path` nor a folder between `root` and it is a symbolic link.
+
+    Raises:
+        ArtifactError: a link was found; following it could leave the repository.
+    """
+    for entry in [path, *(parent for parent in path.parents if parent.is_relative_to(root) and parent != root)]:
+        _refuse_link(entry)
+
+
 def refuse_links(root: Path, path: Path) -> None:
     """Check that neither `path`, nor a folder between `root` and it, nor anything below it is a symbolic link.
 
     Raises:
         ArtifactError: a link was found; following it could leave the repository.
     """
-    between = [path, *(parent for parent in path.parents if parent.is_relative_to(root) and parent != root)]
-    for entry in [*between, *path.rglob("*")]:
-        if entry.is_symlink():
-            raise ArtifactError(
-                f"repository: expected plain files and folders, got the symbolic link {entry.name!r}; replace it by "
-                "what it points to"
-            )
+    refuse_linked_path(root, path)
+    for entry in entries_below(path):
+        _refuse_link(entry)
+
+
+def _refuse_link(entry: Path) -> None:
+    if entry.is_symlink():
+        raise ArtifactError(
+            f"repository: expected plain files and folders, got the symbolic link {entry.name!r}; replace it by what "
+            "it points to"
+        )

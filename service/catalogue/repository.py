@@ -24,7 +24,13 @@ from ensemble import SymmetryEnsemble
 from ensemble.architectures import Architecture
 from ensemble.digests import network_digest
 from ensemble.errors import ArtifactError, InputError, UnknownName
-from service.catalogue.durable import flush_folder, refuse_links, write_text, write_text_atomically
+from service.catalogue.durable import (
+    flush_folder,
+    refuse_linked_path,
+    refuse_links,
+    write_text,
+    write_text_atomically,
+)
 from service.catalogue.model_info import ModelInfo
 from service.catalogue.names import NAME, RESERVED, VERSION, check_name, check_version
 
@@ -170,7 +176,7 @@ class ModelRepository:
         home = self.folder / name
         try:
             home.mkdir(parents=True, exist_ok=True)
-            refuse_links(self.folder, home)
+            refuse_linked_path(self.folder, home)  # not below: the drafts of other writers come and go there
             draft = Path(mkdtemp(prefix=HIDDEN, dir=home))
             draft.chmod(0o755)
         except OSError as error:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import make_url
 
+from service.catalogue.durable import entries_below
 from service.errors import ServiceError
 
 FORM: Final = 1  # version of the archive's form
@@ -132,10 +133,9 @@ def _files(data: Path) -> Iterator[tuple[str, Path]]:
     for name in FILES:
         yield name, data / name
     for folder in FOLDERS:
-        for path in sorted((data / folder).rglob("*")):
-            parts = path.relative_to(data).parts
-            if path.is_file() and not path.is_symlink() and not any(part.startswith(".") for part in parts):
-                yield "/".join(parts), path
+        for path in sorted(entries_below(data / folder, hidden=False)):
+            if path.is_file() and not path.is_symlink():
+                yield path.relative_to(data).as_posix(), path
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path) -> dict[str, Any] | None:

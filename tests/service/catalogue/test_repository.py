@@ -222,6 +222,17 @@ def test_writers_at_the_same_time_get_different_versions(
         assert repository.load("digits", version).digest == small_ensemble.digest
 
 
+def test_drafts_of_other_writers_are_passed_over(
+    repository: ModelRepository, small_ensemble: SymmetryEnsemble, tmp_path: Path
+) -> None:
+    """What another writer's draft holds, or that it goes away meanwhile, is no affair of an addition."""
+    repository.add("digits", small_ensemble, architecture=DIGITS)
+    draft = repository.folder / "digits" / ".new-other"
+    draft.mkdir()
+    (draft / "artifact").symlink_to(tmp_path)
+    assert repository.add("digits", small_ensemble, architecture=DIGITS).version == "2"
+
+
 def test_a_network_of_its_authors_own_needs_its_code(
     repository: ModelRepository, small_ensemble: SymmetryEnsemble
 ) -> None:
