@@ -24,6 +24,7 @@ from service.security.connections import PunctualConnection
 from service.server import web_config
 from service.settings import Settings
 from tests.service.inference.models import copy_models
+from tests.service.sockets import read_until_closed
 
 BODY_SECONDS = 1.0
 HEAD_SECONDS = 1.0
@@ -62,7 +63,7 @@ class Live:
         with self.connect() as connection:
             with contextlib.suppress(ConnectionError):
                 connection.sendall(text)
-            return statuses(rest(connection))
+            return statuses(read_until_closed(connection))
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +108,6 @@ def whole(body: bytes, extra: bytes = b"") -> bytes:
     return INFER + extra + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def rest(connection: socket.socket) -> bytes:
-    """Return what comes before the other side closes."""
-    received = b""
-    try:
-        while chunk := connection.recv(65536):
-            received += chunk
-    except ConnectionError:
-        pass
-    return received
-
-
 def statuses(received: bytes) -> list[int]:
     """Return the statuses of the answers in what was received; none is 5xx."""
     found = [int(code) for code in STATUS.findall(received)]
@@ -143,7 +133,7 @@ def test_a_slow_head(live: Live) -> None:
     began = time.monotonic()
     with live.connect() as connection:
         drip(connection, INFER + b"X: " + b"x" * 1000)
-        assert statuses(rest(connection)) == []
+        assert statuses(read_until_closed(connection)) == []
     assert time.monotonic() - began < 8
 
 
@@ -162,7 +152,7 @@ def test_a_slow_body(live: Live, path: str) -> None:
             assert live.admission.bytes == 8000
         sender = threading.Thread(target=drip, args=(connection, b" " * 8000))
         sender.start()
-        assert statuses(rest(connection)) == [400]
+        assert statuses(read_until_closed(connection)) == [400]
         sender.join()
     assert time.monotonic() - began < 10
 
@@ -178,7 +168,7 @@ def test_a_slow_upload(live: Live) -> None:
         )
         sender = threading.Thread(target=drip, args=(connection, b" " * 8000))
         sender.start()
-        assert statuses(rest(connection)) == [400]
+        assert statuses(read_until_closed(connection)) == [400]
         sender.join()
     assert not list(live.rooms.settings.data.rglob("weights.safetensors"))
 
@@ -227,7 +217,7 @@ def test_pipelined_requests(live: Live) -> None:
     pair = b"".join(KEPT + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in (GOOD, b"{}"))
     with live.connect() as connection:
         connection.sendall(pair * 9 + whole(GOOD))
-        assert statuses(rest(connection)) == [200, 400] * 9 + [200]
+        assert statuses(read_until_closed(connection)) == [200, 400] * 9 + [200]
 
 
 @pytest.mark.parametrize("path", [b"/v2/models/digits/infer", b"/api/v1/jobs", b"/api/v1/ensembles", b"/api/v1/keys"])
@@ -279,7 +269,7 @@ def test_control_characters_in_fields(live: Live, field: bytes) -> None:
     """NUL and bare line ends are refused, or end the field; none of it comes back in the answer."""
     with live.connect() as connection:
         connection.sendall(whole(GOOD, field + b"\r\n"))
-        received = rest(connection)
+        received = read_until_closed(connection)
     assert set(statuses(received)) <= {400, 200}
     assert b"evil" not in received
     assert b"\x00" not in received.partition(b"\r\n\r\n")[0]
