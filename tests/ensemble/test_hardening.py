@@ -3,7 +3,11 @@
 Seen to fail when: the attacked inputs are left out of the loss or the steps go uphill (accuracy); the inner attack
 descends; `max_clean_drop` is compared the wrong way; weights, generator, step, second moment or running mean are not
 restored (resume); the twin's biases are dropped on the way back; the caller's network is trained in place; members are
-run on the base in place of the trunk; the trunk's weights are left out of the digest.
+run on the base in place of the trunk; the trunk's weights are left out of the digest; the divergence is taken the other
+way round; the trunk is no member, the first one, always one, or has the base's layers; one look more than patience, or
+any number; the last look's weights are kept, or the first one's; mirrored inputs keep the targets of their originals,
+the others get those of their mirror images, or they are mirrored up and down; the rate stays at its peak, peaks early,
+or does not end at zero.
 """
 
 import copy
@@ -22,6 +26,7 @@ from ensemble import Hardening, Recipe, SymmetryEnsemble, harden, network_digest
 from ensemble.artifact import read_manifest
 from ensemble.controls import noise_ensemble
 from ensemble.errors import ArtifactError, CalibrationError, InputError, RecipeError
+from ensemble.hardening.data import log_probabilities, split
 from ensemble.hardening.objective import Objective, divergence
 from ensemble.hardening.schedule import one_cycle
 from ensemble.hardening.twin import folded_twin
@@ -228,10 +233,23 @@ def test_it_stops_when_the_held_out_loss_no_longer_falls() -> None:
     """A rate that destroys the network is noticed; the weights of the best look, here the start, are kept."""
     network = randomised(plain_cnn()).eval()
     wild = Hardening(steps=40, check_every=1, batch=8, rate=5.0, patience=2, radius=1e-4, flips=False)
-    report = harden(network, images(40), settings=wild, rng=generator()).report
-    assert report.stopped_early
-    assert report.steps == report.kept_step + 2
-    assert report.steps < 40
+    kept = harden(network, images(40), settings=wild, rng=generator())
+    assert kept.report.stopped_early
+    assert (kept.report.kept_step, kept.report.steps) == (0, 2)
+    torch.testing.assert_close(kept.network(images(5)), network(images(5)), rtol=1e-4, atol=1e-5)
+
+
+def test_half_of_a_batch_is_mirrored_and_has_the_targets_of_its_mirror_images() -> None:
+    """Each row's target is the network's answer on that very row; nothing is mirrored where it was not asked for."""
+    network, inputs = randomised(plain_cnn()).eval(), images(40)
+    train, held_out = split(network, inputs, QUICK, generator())
+    x, target = train.batch(200, generator(1))
+    torch.testing.assert_close(target, log_probabilities(network, x))
+    own = {row.numpy().tobytes() for row in inputs}
+    mirrored = sum(row.contiguous().numpy().tobytes() not in own for row in x)
+    assert 60 < mirrored < 140  # of 200 fair coins, six standard deviations either way
+    plain, _ = split(network, inputs, replace(QUICK, flips=False), generator())
+    assert held_out.mirrored is plain.mirrored is None
 
 
 @pytest.mark.parametrize(
