@@ -1,7 +1,8 @@
 """`tritonclient[http]` against a real server: its whole matrix in its three forms, sync, async_infer and aio.
 
 Seen to fail: an empty body of the repository index refused; success with another status than 200; the JSON length of a
-compressed request counted before decompression; outputs sent in binary that were asked for in JSON; 429 as 503.
+compressed request counted before decompression; outputs sent in binary that were asked for in JSON; 429 as 503;
+executions left out of the statistics.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Figures as a job: pictures, numbers and a page that shows them; results that change, shards without an end.
 
-Seen to fail when: the page names another picture; a lost picture is not drawn again.
+Seen to fail when: the page names another picture; a lost picture is not drawn again; a shard's second, other result is
+taken, or its second, equal one refused; the watchdog is not asked, or its error is called internal.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Jobs that generate: a recipe with a hardening gets a step of its own, whose checkpoint every process shares.
 
 Seen to fail when: the hardening's step is left out (an ensemble of the trunk alone has no step); its result is
-taken for a member's.
+taken for a member's, or names the base; no checkpoint is kept, or a finished one is not read back.
 """
 
 import hashlib

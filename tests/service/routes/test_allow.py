@@ -1,6 +1,7 @@
 """A refused method is told which methods the path has.
 
-Seen to fail when: the framework's own `Allow` is sent, which names the methods of one route only.
+Seen to fail when: the framework's own `Allow` is sent, which names the methods of one route only; the
+methods of a less literal template are named too.
 """
 
 import pytest

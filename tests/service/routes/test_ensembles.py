@@ -1,8 +1,8 @@
 """From an uploaded network to an ensemble that answers, is judged, compared and replaced: all in one process.
 
-Seen to fail when: a repeated generation stores another version; members are drawn from one generator in turn; an
-activated version is forgotten; a repeated evaluation computes a shard; the tag of an ensemble leaves
-out what is being generated; the partial report claims to be complete.
+Seen to fail when: a repeated generation stores another version; a member's key depends on how many there are; an
+activated version is not stored, or not told to the pool; a repeated evaluation computes a shard; the tag of an ensemble
+leaves out what is being generated; the partial report claims to be complete.
 """
 
 import csv

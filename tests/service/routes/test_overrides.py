@@ -1,6 +1,7 @@
 """Suite overrides through a real job: refused where they do not fit, recorded in the report where they do.
 
-Seen to fail when: the workbench runs the published suite; the report leaves the changes out.
+Seen to fail when: the workbench runs the published suite; the report leaves the changes out; its suite keeps the
+published version.
 """
 
 from collections.abc import Iterator

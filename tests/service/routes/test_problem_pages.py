@@ -1,6 +1,6 @@
 """The `type` of a problem is a page that can be read.
 
-Seen to fail when: a status of the table of errors has no page.
+Seen to fail when: a status of the table of errors has no page; the `type` names none; a page has another's words.
 """
 
 from html import unescape

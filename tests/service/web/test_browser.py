@@ -2,7 +2,7 @@
 
 Mutations seen to fail: the style changed after its digest was taken (the policy refuses it); a picture from another
 host; `live.js` emptied; a table without its scrolling frame; the dark theme removed; the policy without `connect-src`;
-the line that is read out swapped with the part it tells of.
+the line that is read out swapped with the part it tells of, or never written.
 """
 
 from collections.abc import Iterator

@@ -27,6 +27,7 @@ def test_who_was_wrong_before_is_not_lost() -> None:
     result = try_result(wrong, samples.model(class_names=[f"c{k}" for k in range(10)]))
     assert {row.verdict for row in result.votes} == {"wrong before"}
     assert "answered 3 (c3) from the start" in result.sentence
+    assert "; 0 of 2 members answer 5 (c5); " in result.sentence
     assert result.label == "5 (c5) (as the base answers)"
     turned = try_result(samples.answer(label={"value": 8, "source": "data set"}), samples.model())
     assert "The base answered 3 from the start" in turned.sentence
