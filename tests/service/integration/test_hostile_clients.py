@@ -2,6 +2,9 @@
 
 After each: a 4xx or a closed connection, never a 5xx; the queue holds neither rows nor bytes, and a good request is
 answered.
+
+Seen to fail when: a body has no time limit, a head none either; a bomb is decompressed without a limit; the depth of
+JSON is not looked at.
 """
 
 import asyncio
